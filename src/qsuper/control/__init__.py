@@ -1,0 +1,1 @@
+"""The control channel between the command line and a supervisor."""

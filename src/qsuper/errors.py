@@ -1,0 +1,91 @@
+"""The errors that qsuper reports to its user, without a traceback.
+
+    QsuperError               1   it failed
+    ├── UsageError            2   the command line is wrong
+    ├── ConfigError          65   one thing is wrong in a domain XML file
+    ├── ConfigErrors         65   several are, each a ConfigError
+    ├── UnavailableError     69   no such emulator, accelerator or feature here
+    ├── TimedOutError        75   it took too long
+    └── EmulatorError         1   QEMU did not start, or ended when nobody asked it to
+
+The number is the exit status. A bug raises any other exception and keeps its traceback.
+
+Import budget: `typing` and `collections.abc`, since every command loads this.
+"""
+
+from collections.abc import Iterable
+from typing import ClassVar, NamedTuple
+
+
+class Location(NamedTuple):
+    """A place in a domain XML file."""
+
+    path: str
+    line: int
+    """From 1; 0 where the file as a whole is meant."""
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}" if self.line else self.path
+
+
+class QsuperError(Exception):
+    """Root of the errors meant for the user."""
+
+    exit_status: ClassVar[int] = 1
+
+
+class UsageError(QsuperError):
+    """The command line asks for something that makes no sense."""
+
+    exit_status = 2
+
+
+class ConfigError(QsuperError):
+    """The domain XML is wrong, or asks for what qsuper can't do."""
+
+    exit_status = 65
+
+    def __init__(self, message: str, *, at: Location, hint: str = "") -> None:
+        super().__init__(message)
+        self.at = at
+        self.hint = hint
+
+    def __str__(self) -> str:
+        hint = f" ({self.hint})" if self.hint else ""
+        return f"{self.at}: {self.args[0]}{hint}"
+
+
+class ConfigErrors(QsuperError):
+    """Everything that is wrong in a file, one `ConfigError` each, in the order of the lines."""
+
+    exit_status = 65
+
+    def __init__(self, errors: Iterable[ConfigError]) -> None:
+        self.errors = tuple(sorted(errors, key=lambda error: (error.at.path, error.at.line)))
+        super().__init__("\n".join(map(str, self.errors)))
+
+
+class UnavailableError(QsuperError):
+    """This host has no such emulator, accelerator or feature."""
+
+    exit_status = 69
+
+
+class TimedOutError(QsuperError):
+    """What was asked for did not happen in time."""
+
+    exit_status = 75
+
+
+class EmulatorError(QsuperError):
+    """QEMU did not start, or ended when nobody asked it to."""
+
+
+class Notice(NamedTuple):
+    """Something the user should know about a file that is no error."""
+
+    at: Location
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.at}: {self.message}"

@@ -1,0 +1,223 @@
+"""QEMU options as data, and the one renderer through which every value reaches QEMU.
+
+An option keeps its props as a mapping until the last moment, so that the command line and QMP
+(`device_add`, `object-add`) can be given the same ones. Whatever a value holds, it stays that
+value: JSON where QEMU takes JSON, commas doubled elsewhere, so that none can become another
+option.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum, unique
+from typing import Final, Self, TypeAlias
+
+
+@unique
+class Access(StrEnum):
+    """How a file is opened for QEMU."""
+
+    READ = "read"
+    WRITE = "write"
+    """Written from the start, what was there is lost."""
+    APPEND = "append"
+    READ_WRITE = "read-write"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnixListener:
+    """A listening UNIX socket that QEMU inherits."""
+
+    name: str
+    path: str | None = None
+    """Where it is bound; None: `<name>.sock` in the domain's runtime directory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenFile:
+    """A file that is opened, and made if need be, for QEMU to inherit."""
+
+    name: str
+    path: str
+    access: Access = Access.READ
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedMemory:
+    """Memory that every member of the group naming *share* maps: a sealed memfd."""
+
+    name: str
+    share: str
+    """Its name in the group; members that use one name get one memory."""
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tap:
+    """A tap device's descriptor."""
+
+    name: str
+    bridge: str | None = None
+    """Attached to this bridge by QEMU's bridge helper; None: *ifname* exists or is made."""
+    ifname: str | None = None
+    queue: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VhostNet:
+    """/dev/vhost-net, opened."""
+
+    name: str
+    queue: int = 0
+
+
+Resource: TypeAlias = UnixListener | OpenFile | SharedMemory | Tap | VhostNet
+"""What must be made before the spawn and is inherited. `name` is unique within a domain."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handle:
+    """A value that stands for an inherited descriptor.
+
+    Printed without numbers (`qsuper translate`) it is *shown*, what a person can paste. At launch
+    it is the descriptor's number in *live*, and *live_key* takes the place of its key.
+    """
+
+    resource: Resource
+    shown: str
+    live: str = "{}"
+    live_key: str | None = None
+
+
+Value: TypeAlias = "str | int | bool | Handle | Mapping[str, Value] | Sequence[Value] | None"
+Props: TypeAlias = Mapping[str, Value]
+Numbers: TypeAlias = Mapping[str, int]
+"""Descriptor numbers by the name of the resource."""
+
+
+@unique
+class Form(StrEnum):
+    """How an option is written."""
+
+    JSON = "json"
+    KEYED = "keyed"
+    WORD = "word"
+    FLAG = "flag"
+    RAW = "raw"
+
+
+_BARE: Final = re.compile(r"[A-Za-z0-9_.:+-]+")  # can be nothing but the implied key's value
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """`-name props`. Use the constructors `json`, `keyed`, `word`, `flag` and `raw`.
+
+    A prop that is None is left out.
+    """
+
+    name: str
+    form: Form
+    props: Props
+    implied: str | None = None
+    """For `keyed`: the key that QEMU assumes for a first bare word."""
+
+    @classmethod
+    def json(cls, name: str, props: Props) -> Self:
+        """`-device '{"driver":...}'`; for device, object, blockdev, netdev, audiodev."""
+        return cls(name, Form.JSON, props)
+
+    @classmethod
+    def keyed(cls, name: str, props: Props, *, implied: str | None = None) -> Self:
+        """`-machine pc,usb=off`; *implied* is the key whose value may stand first, bare."""
+        return cls(name, Form.KEYED, props, implied)
+
+    @classmethod
+    def word(cls, name: str, value: str | Handle) -> Self:
+        """`-uuid VALUE`, for the options in which QEMU takes the whole word as it is."""
+        return cls(name, Form.WORD, {"": value})
+
+    @classmethod
+    def flag(cls, name: str) -> Self:
+        """`-no-reboot`."""
+        return cls(name, Form.FLAG, {})
+
+    @classmethod
+    def raw(cls, *words: str) -> Self:
+        """Words the user wrote for QEMU as they are (`<qemu:commandline>`), dash included."""
+        return cls("", Form.RAW, {str(number): word for number, word in enumerate(words)})
+
+    def argv(self, numbers: Numbers | None = None) -> tuple[str, ...]:
+        """Render for exec.
+
+        Args:
+            numbers: The descriptors' numbers; None to show what a person can paste.
+
+        Raises:
+            KeyError: *numbers* lacks a resource that the option uses.
+        """
+        match self.form:
+            case Form.FLAG:
+                return (f"-{self.name}",)
+            case Form.RAW:
+                return tuple(str(word) for word in self.props.values())
+            case Form.WORD:
+                return f"-{self.name}", str(_live(self.props[""], numbers))
+            case Form.JSON:
+                text = json.dumps(_lived(self.props, numbers), separators=(",", ":"))
+                return f"-{self.name}", text
+            case Form.KEYED:
+                return f"-{self.name}", ",".join(self._pairs(numbers))
+
+    def handles(self) -> Iterator[Handle]:
+        """Give every handle among the values, however deep."""
+        yield from _handles(self.props)
+
+    def _pairs(self, numbers: Numbers | None) -> Iterator[str]:
+        for number, (key, value) in enumerate(_lived(self.props, numbers).items()):
+            for part in value if isinstance(value, list) else [value]:
+                text = _text(part)
+                if number == 0 and key == self.implied and _BARE.fullmatch(text):
+                    yield text
+                else:
+                    yield f"{key}={text.replace(',', ',,')}"
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return str(value)
+
+
+def _live(value: Value, numbers: Numbers | None) -> object:
+    if isinstance(value, Handle):
+        if numbers is None:
+            return value.shown
+        return value.live.format(numbers[value.resource.name])
+    if isinstance(value, Mapping):
+        return _lived(value, numbers)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_live(part, numbers) for part in value]
+    return value
+
+
+def _lived(props: Props, numbers: Numbers | None) -> dict[str, object]:
+    result: dict[str, object] = {}
+    for key, value in props.items():
+        if value is None:
+            continue
+        live = numbers is not None and isinstance(value, Handle) and value.live_key
+        result[live or key] = _live(value, numbers)
+    return result
+
+
+def _handles(value: Value) -> Iterator[Handle]:
+    if isinstance(value, Handle):
+        yield value
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            yield from _handles(part)
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        for part in value:
+            yield from _handles(part)

@@ -1,0 +1,89 @@
+"""Where qsuper keeps things.
+
+    RUNTIME/groups/<primary>/   control.sock  supervisor.pid  lock  plan.json
+    RUNTIME/domains/<name>/     group -> ../../groups/<primary>  lock  qmp.sock  sync.sock
+                                monitor.sock  <resource>.sock  qemu.pid  domain.xml  argv.json
+    STATE/<name>/               qemu.log  <console>.log  events.jsonl  nvram/
+    CACHE/capabilities/         one file per emulator
+    CONFIG/config.toml
+
+RUNTIME is `$QSUPER_RUNTIME_DIR`, else `$XDG_RUNTIME_DIR/qsuper`, else `/run/qsuper` for root, else
+`/tmp/qsuper-UID`. The others follow the XDG base directories.
+
+Import budget: `os` and `errors`, since every command loads this.
+"""
+
+import contextlib
+import os
+import stat
+
+from qsuper.errors import QsuperError
+
+
+def runtime_dir() -> str:
+    """Give RUNTIME, an absolute path that need not exist."""
+    if own := os.environ.get("QSUPER_RUNTIME_DIR"):
+        return os.path.abspath(own)
+    if session := os.environ.get("XDG_RUNTIME_DIR"):
+        return os.path.join(os.path.abspath(session), "qsuper")
+    if os.getuid() == 0:
+        return "/run/qsuper"
+    return f"/tmp/qsuper-{os.getuid()}"  # noqa: S108 - owner and mode are checked
+
+
+def state_dir() -> str:
+    """Give STATE."""
+    return _xdg("XDG_STATE_HOME", ".local/state")
+
+
+def cache_dir() -> str:
+    """Give CACHE."""
+    return _xdg("XDG_CACHE_HOME", ".cache")
+
+
+def config_dir() -> str:
+    """Give CONFIG."""
+    return _xdg("XDG_CONFIG_HOME", ".config")
+
+
+def group_dir(group: str) -> str:
+    """Give the runtime directory of the group named after primary *group*."""
+    return os.path.join(runtime_dir(), "groups", group)
+
+
+def domain_dir(name: str) -> str:
+    """Give the runtime directory of domain *name*."""
+    return os.path.join(runtime_dir(), "domains", name)
+
+
+def domain_state_dir(name: str) -> str:
+    """Give where the logs and state of domain *name* are kept."""
+    return os.path.join(state_dir(), name)
+
+
+def ensure_private(path: str) -> str:
+    """Make the directory *path* with mode 0700, or check that it is ours and nobody else's.
+
+    Raises:
+        QsuperError: it is a link, no directory, somebody else's or open to others, or cannot be
+            made.
+    """
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, 0o700)
+        found = os.lstat(path)
+    except OSError as error:
+        raise QsuperError(f"{path}: {error.strerror}") from error
+    if not stat.S_ISDIR(found.st_mode):
+        raise QsuperError(f"{path}: not a directory")
+    if found.st_uid != os.getuid():
+        raise QsuperError(f"{path}: belongs to uid {found.st_uid}, not to us")
+    if found.st_mode & 0o077:
+        raise QsuperError(f"{path}: open to others (chmod 0700 {path})")
+    return path
+
+
+def _xdg(variable: str, default: str) -> str:
+    base = os.environ.get(variable) or os.path.join(os.path.expanduser("~"), default)
+    return os.path.join(os.path.abspath(base), "qsuper")

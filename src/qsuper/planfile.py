@@ -1,0 +1,85 @@
+"""Group plans as JSON: how a plan reaches the supervisor, and how its successor reads it.
+
+Dataclasses become objects with their class under `$class`, enums their value under `$enum`;
+tuples become lists and come back as tuples.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from enum import StrEnum
+from typing import Final, cast
+
+from qsuper import options, plan
+from qsuper.plan import GroupPlan
+
+_CLASSES: Final[dict[str, Callable[..., object]]] = {
+    kind.__name__: kind
+    for kind in (
+        options.Handle,
+        options.OpenFile,
+        options.Option,
+        options.SharedMemory,
+        options.Tap,
+        options.UnixListener,
+        options.VhostNet,
+        plan.Console,
+        plan.GroupPlan,
+        plan.LaunchPlan,
+        plan.Lifecycle,
+        plan.Member,
+    )
+}
+_ENUMS: Final = {
+    kind.__name__: kind
+    for kind in (options.Access, options.Form, plan.ConsoleKind, plan.OnEnd, plan.Role)
+}
+
+
+def dumps(group: GroupPlan) -> str:
+    """Write a group plan as JSON, on one line."""
+    return json.dumps(_encode(group), separators=(",", ":"))
+
+
+def loads(text: str | bytes) -> GroupPlan:
+    """Read what `dumps` wrote.
+
+    Raises:
+        ValueError: *text* is no group plan, or one of another version of qsuper.
+    """
+    try:
+        result = _decode(json.loads(text))
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"not a group plan: {error!r}") from error
+    if not isinstance(result, GroupPlan):
+        raise ValueError("not a group plan")  # noqa: TRY004 - the caller knows one error
+    return result
+
+
+def _encode(value: object) -> object:
+    if isinstance(value, StrEnum):
+        return {"$enum": [type(value).__name__, value.value]}
+    if is_dataclass(value) and not isinstance(value, type):
+        content = {part.name: _encode(getattr(value, part.name)) for part in fields(value)}
+        return {"$class": type(value).__name__, **content}
+    if isinstance(value, Mapping):
+        mapping = cast("Mapping[str, object]", value)
+        return {key: _encode(part) for key, part in mapping.items()}
+    if isinstance(value, tuple | list):
+        return [_encode(part) for part in cast("tuple[object, ...]", value)]
+    return value
+
+
+def _decode(value: object) -> object:
+    if isinstance(value, list):
+        return tuple(_decode(part) for part in cast("list[object]", value))
+    if not isinstance(value, dict):
+        return value
+    content = cast("dict[str, object]", value)
+    if "$enum" in content:
+        name, word = cast("list[str]", content["$enum"])
+        return _ENUMS[name](word)
+    decoded = {key: _decode(part) for key, part in content.items() if key != "$class"}
+    if "$class" in content:
+        return _CLASSES[str(content["$class"])](**decoded)
+    return decoded

@@ -1,0 +1,194 @@
+"""The domain as the passes see it: parts, devices, and the surroundings they are judged in."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+from qsuper.errors import ConfigError, Location, Notice
+from qsuper.options import Option
+from qsuper.plan import Console, LaunchPlan
+from qsuper.translate.node import Node
+from qsuper.translate.parts.clock import Clock
+from qsuper.translate.parts.cpu import Cpu
+from qsuper.translate.parts.features import Features
+from qsuper.translate.parts.lifecycle import LifecyclePart
+from qsuper.translate.parts.memory import Memory
+from qsuper.translate.parts.numa import Numa
+from qsuper.translate.parts.os import Os
+from qsuper.translate.parts.passthrough import Passthrough
+from qsuper.translate.parts.sysinfo import Sysinfo
+from qsuper.translate.parts.vcpu import Vcpu
+from qsuper.translate.places import Address, Bus, PciKind
+from qsuper.translate.site import Site
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Domain:
+    """What the XML says; after the passes with everything filled in."""
+
+    at: Location
+    name: str
+    uuid: str
+    """Empty where the file has none, until defaults."""
+    is_kvm: bool
+    emulator: str | None
+    os: Os
+    memory: Memory
+    numa: Numa
+    vcpu: Vcpu
+    cpu: Cpu
+    features: Features
+    clock: Clock
+    lifecycle: LifecyclePart
+    sysinfo: Sysinfo
+    passthrough: Passthrough
+    iothreads: tuple[int, ...] = ()
+    """Ids, in the order of the command line."""
+    devices: tuple["Device", ...] = ()
+    """By family in the order of FAMILIES, within a family in document order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a device is judged and built in: the domain around it and the ground it stands on."""
+
+    domain: Domain
+    site: Site
+
+    def devices(self, tag: str) -> Iterator["Device"]:
+        """Give the domain's devices of one element."""
+        return (device for device in self.domain.devices if device.TAG == tag)
+
+    def has(self, tag: str) -> bool:
+        return any(True for _ in self.devices(tag))
+
+    def alias_of(self, kind: str, index: int) -> str | None:
+        """Give the alias of the controller of type *kind* with *index*; None without one."""
+        for device in self.devices("controller"):
+            if device.bus_key == (kind, index):
+                return device.alias
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device(ABC):
+    """A device of the domain: a subclass per XML element, a module per family.
+
+    The passes call, in this order: `parse`; `missing` and `defaulted` and `implied` (defaults);
+    `pci_kind`, `PCI_TURN`, `bus` (addresses); `stem` (aliases); `boot_class` (boot order);
+    `problems`, `notices` (check); `options` (build).
+    """
+
+    TAG: ClassVar[str]
+    """The element under `<devices>`."""
+    ALIAS: ClassVar[str]
+    """Stem of the aliases that are assigned: `rng` gives `rng0`, `rng1`, ..."""
+    PCI_TURN: ClassVar[int] = 0
+    """From `places.PciTurn`; devices of one turn go in the order of the domain."""
+
+    at: Location
+    alias: str = ""
+    """Empty until the alias pass; a user's own (`ua-...`) from the start."""
+    address: Address | None = None
+    boot_order: int | None = None
+    """`<boot order=>`, from 1; after the boot pass also what `<os><boot dev=>` gave."""
+    acpi_index: int | None = None
+
+    @classmethod
+    @abstractmethod
+    def parse(cls, node: Node) -> Self:
+        """Read what the XML says; leave out what it does not say.
+
+        `at`, `alias`, `address`, `boot_order`, `acpi_index` come by `devices.base.common(node)`.
+        """
+
+    @classmethod
+    def missing(cls, context: Context) -> Iterator[Self]:
+        """Give the devices of this family that libvirt adds to a domain without them."""
+        del context
+        return iter(())
+
+    def defaulted(self, context: Context) -> Self:
+        """Fill in what libvirt would."""
+        del context
+        return self
+
+    def implied(self, context: Context) -> Iterator["Need"]:
+        """Give the controllers that this device cannot be without."""
+        del context
+        return iter(())
+
+    def pci_kind(self, context: Context) -> PciKind | None:
+        """Tell how the device plugs into PCI; None if it does not."""
+        del context
+        return None
+
+    def bus(self, context: Context) -> Bus | None:
+        """Tell on which other bus the device needs a place dealt."""
+        del context
+        return None
+
+    def stem(self, context: Context) -> str | None:
+        """Give the whole alias where it does not come from counting; None where it does."""
+        del context
+        return None
+
+    @property
+    def bus_key(self) -> tuple[str, int] | None:
+        """(type, index) if the device is a controller."""
+        return None
+
+    @property
+    def boot_class(self) -> str | None:
+        """Which `<os><boot dev=>` finds this device: hd, cdrom, fd, network."""
+        return None
+
+    @property
+    def node_count(self) -> int:
+        """How many `libvirt-N` block node numbers the device takes."""
+        return 0
+
+    def numbered(self, first: int) -> Self:
+        """Take block node numbers from *first* on."""
+        del first
+        return self
+
+    def problems(self, context: Context) -> Iterator[ConfigError]:
+        """Give what is wrong with the device in its domain."""
+        del context
+        return iter(())
+
+    def notices(self, context: Context) -> Iterator[Notice]:
+        """Give what the user should know of the device that is no error."""
+        del context
+        return iter(())
+
+    @abstractmethod
+    def options(self, context: Context) -> Iterator[Option]:
+        """Give the device's QEMU options, back end before front end."""
+
+    def consoles(self, context: Context) -> Iterator[Console]:
+        """Give what the runtime can attach to."""
+        del context
+        return iter(())
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """A controller that a device implies."""
+
+    kind: str
+    """scsi, ide, sata, fdc, virtio-serial, ccid, usb."""
+    index: int
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """What the passes give for one file."""
+
+    plan: LaunchPlan
+    notices: tuple[Notice, ...]
+    domain: Domain
+    """With all defaults, addresses and aliases filled in."""

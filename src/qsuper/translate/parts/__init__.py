@@ -1,0 +1,1 @@
+"""What a domain is besides its devices: one module per part of <domain>."""

@@ -1,0 +1,140 @@
+"""Places on buses, and what a device asks for when it has none yet."""
+
+from dataclasses import dataclass
+from enum import StrEnum, unique
+from typing import TypeAlias
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PciAddress:
+    """`<address type='pci'>`."""
+
+    bus: int
+    """Index of the PCI controller."""
+    slot: int
+    function: int = 0
+    multifunction: bool | None = None
+    """None where nothing is said: no option is written."""
+    domain: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriveAddress:
+    """`<address type='drive'>`: IDE, SATA, SCSI, floppy."""
+
+    controller: int = 0
+    bus: int = 0
+    target: int = 0
+    unit: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsbAddress:
+    """`<address type='usb'>`."""
+
+    bus: int
+    port: str | None = None
+    """`1`, or through hubs `1.2.4`; None: still to be dealt."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VirtioSerialAddress:
+    """`<address type='virtio-serial'>`."""
+
+    controller: int = 0
+    bus: int = 0
+    port: int | None = None
+    """None: still to be dealt."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CcidAddress:
+    """`<address type='ccid'>`."""
+
+    controller: int
+    slot: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IsaAddress:
+    """`<address type='isa'>`."""
+
+    iobase: int | None = None
+    irq: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MmioAddress:
+    """`<address type='virtio-mmio'>`: QEMU places the device."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DimmAddress:
+    """`<address type='dimm'>`."""
+
+    slot: int | None = None
+    base: int | None = None
+
+
+Address: TypeAlias = (
+    PciAddress
+    | DriveAddress
+    | UsbAddress
+    | VirtioSerialAddress
+    | CcidAddress
+    | IsaAddress
+    | MmioAddress
+    | DimmAddress
+)
+
+
+@unique
+class PciKind(StrEnum):
+    """How a device plugs into PCI; decides which bus accepts it."""
+
+    CONVENTIONAL = "pci"
+    EXPRESS = "pcie"
+    INTEGRATED = "integrated"
+    """Straight onto the root bus."""
+    ROOT_PORT = "root-port"
+    SWITCH_UPSTREAM = "switch-upstream"
+    SWITCH_DOWNSTREAM = "switch-downstream"
+    DMI_BRIDGE = "dmi-to-pci-bridge"
+    PCIE_TO_PCI = "pcie-to-pci-bridge"
+    PCI_BRIDGE = "pci-bridge"
+    EXPANDER = "pci-expander-bus"
+    PCIE_EXPANDER = "pcie-expander-bus"
+
+
+@unique
+class Bus(StrEnum):
+    """The buses, other than PCI, on which places are dealt."""
+
+    USB = "usb"
+    VIRTIO_SERIAL = "virtio-serial"
+    CCID = "ccid"
+
+
+class PciTurn:
+    """When a device's turn comes in the dealing of PCI slots, in libvirt's order."""
+
+    CONTROLLER_PCI = 0
+    FILESYSTEM = 10
+    INTERFACE = 20
+    SOUND = 30
+    CONTROLLER = 40
+    DISK = 50
+    HOSTDEV = 60
+    MEMBALLOON = 70
+    RNG = 80
+    WATCHDOG = 90
+    VIDEO = 100
+    SHMEM = 110
+    INPUT = 120
+    SERIAL = 130
+    IOMMU = 140
+    VSOCK = 150
+    MEMORY = 160
+    CRYPTO = 170
+    PANIC = 180
+    PSTORE = 190

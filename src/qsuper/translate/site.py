@@ -1,0 +1,102 @@
+"""What translation is told of its surroundings, as data."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum, unique
+from typing import Any
+
+from qsuper.caps import Caps, Machine
+
+
+@unique
+class NetworkKind(StrEnum):
+    """What stands in for a libvirt network."""
+
+    USER = "user"
+    BRIDGE = "bridge"
+    PASST = "passt"
+    HOSTDEV = "hostdev"
+    """A pool of host PCI devices; only libvirt's own definitions give it."""
+    DIRECT = "direct"
+    """macvtap; only libvirt's own definitions give it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """The entry of one libvirt network in the mapping table."""
+
+    kind: NetworkKind
+    bridge: str = ""
+    devices: tuple[str, ...] = ()
+    """PCI addresses of a `hostdev` network, as `DDDD:BB:SS.F`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostData:
+    """The host, as far as it matters to a command line."""
+
+    arch: str = "x86_64"
+    machine_id: str = ""
+    """Seeds the uuid and the MACs that a file leaves out."""
+    networks: Mapping[str, Network] = field(default_factory=dict[str, Network])
+    pools: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    """libvirt storage pools: `type`, `path`, `source`."""
+    firmware: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+    """QEMU's firmware descriptors, (file name, content), in the order in which they are tried."""
+    force_tcg: bool = False
+    """Run a `kvm` domain under TCG."""
+    nvram_dir: str = "/var/lib/libvirt/qemu/nvram"
+    """Where a domain's firmware variables are kept."""
+    channel_dir: str = "/run/libvirt/qemu/channel"
+    """Where `qsuper translate` shows the sockets of channels that name no path."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """The ground a domain stands on: its architecture and machine, the emulator, the host."""
+
+    caps: Caps
+    host: HostData
+    arch: str
+    machine: str
+    """The machine type with its alias resolved: `pc-q35-7.2`."""
+    is_kvm: bool
+
+    @property
+    def machine_info(self) -> Machine | None:
+        return self.caps.machine(self.machine)
+
+    @property
+    def is_x86(self) -> bool:
+        return self.arch in ("x86_64", "i686")
+
+    @property
+    def is_arm(self) -> bool:
+        return self.arch in ("aarch64", "armv7l", "armv6l")
+
+    @property
+    def is_riscv(self) -> bool:
+        return self.arch in ("riscv64", "riscv32")
+
+    @property
+    def is_q35(self) -> bool:
+        return self.is_x86 and (self.machine == "q35" or self.machine.startswith("pc-q35"))
+
+    @property
+    def is_i440fx(self) -> bool:
+        return self.is_x86 and (
+            self.machine == "pc" or self.machine.startswith(("pc-i440fx", "pc-0.", "pc-1."))
+        )
+
+    @property
+    def is_virt(self) -> bool:
+        """The generic `virt` machine of arm, riscv or loongarch."""
+        return not self.is_x86 and (self.machine == "virt" or self.machine.startswith("virt-"))
+
+    @property
+    def has_pcie_root(self) -> bool:
+        return self.is_q35 or self.is_virt
+
+    @property
+    def has_pci_root(self) -> bool:
+        return self.is_i440fx or self.machine.startswith(("versatilepb", "pseries", "malta"))

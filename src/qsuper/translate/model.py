@@ -12,11 +12,13 @@ from qsuper.translate.node import Node
 from qsuper.translate.parts.clock import Clock
 from qsuper.translate.parts.cpu import Cpu
 from qsuper.translate.parts.features import Features
+from qsuper.translate.parts.iothreads import Iothreads
 from qsuper.translate.parts.lifecycle import LifecyclePart
 from qsuper.translate.parts.memory import Memory
 from qsuper.translate.parts.numa import Numa
 from qsuper.translate.parts.os import Os
 from qsuper.translate.parts.passthrough import Passthrough
+from qsuper.translate.parts.pm import Pm
 from qsuper.translate.parts.sysinfo import Sysinfo
 from qsuper.translate.parts.vcpu import Vcpu
 from qsuper.translate.places import Address, Bus, PciKind
@@ -42,9 +44,9 @@ class Domain:
     clock: Clock
     lifecycle: LifecyclePart
     sysinfo: Sysinfo
+    pm: Pm
     passthrough: Passthrough
-    iothreads: tuple[int, ...] = ()
-    """Ids, in the order of the command line."""
+    iothreads: Iothreads
     devices: tuple["Device", ...] = ()
     """By family in the order of FAMILIES, within a family in document order."""
 
@@ -58,7 +60,7 @@ class Context:
 
     def devices(self, tag: str) -> Iterator["Device"]:
         """Give the domain's devices of one element."""
-        return (device for device in self.domain.devices if device.TAG == tag)
+        return (device for device in self.domain.devices if tag == device.TAG)
 
     def has(self, tag: str) -> bool:
         return any(True for _ in self.devices(tag))

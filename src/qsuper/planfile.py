@@ -49,7 +49,7 @@ def loads(text: str | bytes) -> GroupPlan:
     """
     try:
         result = _decode(json.loads(text))
-    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"not a group plan: {error!r}") from error
     if not isinstance(result, GroupPlan):
         raise ValueError("not a group plan")  # noqa: TRY004 - the caller knows one error

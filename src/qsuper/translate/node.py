@@ -6,11 +6,12 @@ domain file is dropped silently.
 
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
-from typing import Final, Self, TypeVar, overload
+from typing import Final, TypeVar, overload
 
 from lxml import etree
+from lxml.etree import _Element  # pyright: ignore[reportPrivateUsage]  # lxml exports no other
 
 from qsuper.errors import ConfigError, Location, Notice
 from qsuper.units import to_bytes
@@ -19,18 +20,9 @@ E = TypeVar("E", bound=StrEnum)
 
 MAX_DEPTH: Final = 64
 _NUMBER: Final = re.compile(r"[+-]?(0[xX][0-9a-fA-F]+|[0-9]+)", re.ASCII)
-_PARSER: Final = {
-    "resolve_entities": False,
-    "no_network": True,
-    "load_dtd": False,
-    "dtd_validation": False,
-    "huge_tree": False,
-    "remove_comments": True,
-    "remove_pis": True,
-}
 
 
-class _Document:
+class Document:
     """What all nodes of a file share."""
 
     __slots__ = ("base_dir", "path")
@@ -49,11 +41,18 @@ class Node:
     __slots__ = ("_attributes", "_document", "_elements", "_read", "_seen", "line", "tag", "text")
 
     def __init__(
-        self, document: _Document, tag: str, line: int, attributes: dict[str, str], text: str
+        self,
+        document: Document,
+        tag: str,
+        line: int,
+        *,
+        attributes: Mapping[str, str],
+        elements: Sequence["Node"] = (),
+        text: str = "",
     ) -> None:
         self._document = document
         self._attributes = attributes
-        self._elements: list[Node] = []
+        self._elements = elements
         self._read: set[str] = set()
         self._seen = False
         self.tag = tag
@@ -76,19 +75,19 @@ class Node:
 
     # Elements
 
-    def children(self, *tags: str) -> Iterator[Self]:
+    def children(self, *tags: str) -> Iterator["Node"]:
         """Give the elements with one of *tags*, in document order; with no tag, all."""
         for element in self._elements:
             if not tags or element.tag in tags:
                 element._seen = True  # noqa: SLF001 - of the same class
-                yield element  # type: ignore[misc]  # Node is final in practice
+                yield element
 
-    def child(self, tag: str) -> Self | None:
+    def child(self, tag: str) -> "Node | None":
         """Give the first element *tag*, as libvirt does; further ones count as read."""
         found = list(self.children(tag))
         return found[0] if found else None
 
-    def required_child(self, tag: str) -> Self:
+    def required_child(self, tag: str) -> "Node":
         """Give the element *tag*.
 
         Raises:
@@ -164,7 +163,9 @@ class Node:
             return None
         return self._number(text, f"{name}=", low, high)
 
-    def required_integer(self, name: str, *, low: int | None = None, high: int | None = None) -> int:
+    def required_integer(
+        self, name: str, *, low: int | None = None, high: int | None = None
+    ) -> int:
         """Read attribute *name* as `integer` does.
 
         Raises:
@@ -287,8 +288,16 @@ def parse_xml(data: bytes, path: str, base_dir: str = "") -> Node:
     Raises:
         ConfigError: it is no well-formed XML, has a DOCTYPE, or is nested deeper than MAX_DEPTH.
     """
+    parser = etree.XMLParser(
+        resolve_entities=False,
+        no_network=True,
+        load_dtd=False,
+        huge_tree=False,
+        remove_comments=True,
+        remove_pis=True,
+    )
     try:
-        root = etree.fromstring(data, etree.XMLParser(**_PARSER))  # type: ignore[arg-type]
+        root = etree.fromstring(data, parser)
     except etree.XMLSyntaxError as error:
         line = error.lineno or 1
         raise ConfigError(f"not well-formed XML: {error.msg}", at=Location(path, line)) from None
@@ -296,19 +305,22 @@ def parse_xml(data: bytes, path: str, base_dir: str = "") -> Node:
         raise ConfigError(f"not well-formed XML: {error}", at=Location(path, 1)) from None
     if root.getroottree().docinfo.doctype:
         raise ConfigError("a DOCTYPE is refused", at=Location(path, 1), hint="remove it")
-    return _convert(root, _Document(path, base_dir), 0)
+    return _convert(root, Document(path, base_dir), 0)
 
 
-def _convert(element: "etree._Element", document: _Document, depth: int) -> Node:
+def _convert(element: _Element, document: Document, depth: int) -> Node:
     line = element.sourceline or 0
     if depth > MAX_DEPTH:
         raise ConfigError("elements are nested too deeply", at=Location(document.path, line))
-    attributes = {str(key): str(value) for key, value in element.attrib.items()}
     texts = [element.text or "", *(part.tail or "" for part in element)]
-    node = Node(document, str(element.tag), line, attributes, "".join(texts).strip())
-    for part in element:
-        node._elements.append(_convert(part, document, depth + 1))  # noqa: SLF001 - builds it
-    return node
+    return Node(
+        document,
+        str(element.tag),
+        line,
+        attributes={str(key): str(value) for key, value in element.attrib.items()},
+        elements=[_convert(part, document, depth + 1) for part in element],
+        text="".join(texts).strip(),
+    )
 
 
 def _local(tag: str) -> str:

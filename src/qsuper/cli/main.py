@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import Final, NamedTuple, NoReturn
 
 from qsuper import __version__
-from qsuper.errors import UsageError
+from qsuper.errors import QsuperError, UsageError
 
 _WIDTH: Final = 96  # argparse would import shutil to ask the terminal
 
@@ -164,12 +164,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader went away, as in `qsuper list | head -1`. Python flushes once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except Exception as error:
-        if not hasattr(error, "exit_status"):
-            raise  # a bug: its traceback is what helps
+    except QsuperError as error:
         sys.stdout.flush()
         report(str(error))
-        return int(error.exit_status)
+        return error.exit_status
     return status
 
 

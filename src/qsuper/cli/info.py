@@ -1,0 +1,61 @@
+"""`qsuper info` and `qsuper domstate`.
+
+Import budget: that of `control.client`.
+"""
+
+import argparse
+import time
+from typing import cast
+
+from qsuper.cli import text
+from qsuper.cli.main import report
+from qsuper.control import client
+from qsuper.control.client import Json
+from qsuper.errors import QsuperError
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the verb that *parser* is for."""
+    parser.add_argument("names", nargs="+", metavar="NAME", help="a domain")
+    if parser.get_default("verb") == "domstate":
+        parser.add_argument("--reason", action="store_true", help="say why, too")
+    text.add_format(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Show what the supervisors know; an unknown domain does not keep it from the others."""
+    status = 0
+    found: list[Json] = []
+    for name in args.names:
+        try:
+            with client.connect(name) as supervisor:
+                found.append(supervisor.execute("info", {"domain": name}))
+        except QsuperError as error:
+            report(str(error))
+            status = status or error.exit_status
+    if args.format == "json":
+        keys = None if args.verb == "info" else ("name", "state", "reason")
+        rows = [{key: row[key] for key in keys or row} for row in found]
+        print(text.document({"domains": rows}))
+    elif args.verb == "domstate":
+        for row in found:
+            print(f"{row['state']} ({row['reason']})" if args.reason else row["state"])
+    else:
+        print("\n\n".join(text.pairs(_shown(row)) for row in found), end="\n" if found else "")
+    return status
+
+
+def _shown(row: Json) -> dict[str, str]:
+    shown = {key.capitalize(): _text(value) for key, value in row.items() if key != "consoles"}
+    shown["Uuid"] = row["uuid"]
+    shown["Since"] = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row["since"]))
+    for console in row["consoles"]:
+        where = " ".join(str(console[key]) for key in ("kind", "endpoint") if console.get(key))
+        shown[f"Console {console['alias']}"] = where
+    return {"UUID" if key == "Uuid" else key: value for key, value in shown.items()}
+
+
+def _text(value: Json) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, cast("list[Json]", value))) or "-"
+    return "-" if value in (None, "") else str(value)

@@ -1,0 +1,280 @@
+"""The command line's side of the control protocol: blocking, standard library only.
+
+Speaks QMP, so that the same `Connection` talks to a supervisor and to a QEMU's monitor.
+
+Import budget: json, os, signal, socket, struct, time; every verb that steers loads this.
+"""
+
+import json
+import os
+import signal
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, Self, TypeAlias
+
+from qsuper import paths
+from qsuper.errors import QsuperError, TimedOutError, UnavailableError, UsageError
+
+Json: TypeAlias = Any  # what a supervisor says; docs/ARCHITECTURE.md has the shapes
+
+REPLY_TIMEOUT_S: Final = 10.0
+"""How long a supervisor may take for what it does at once. One that needs longer is stuck."""
+
+_CHUNK_BYTES: Final = 1 << 16
+_ADDRESS_BYTES: Final = 107  # struct sockaddr_un, less the null byte
+_STATE: Final = 0  # fields of /proc/PID/stat, from the one behind the name; proc(5)
+_START: Final = 19
+_ERRORS: Final[dict[int, type[QsuperError]]] = {
+    kind.exit_status: kind for kind in (UsageError, UnavailableError, TimedOutError)
+}
+
+
+class DisconnectedError(QsuperError):
+    """The other side closed the connection before it answered."""
+
+
+class Connection:
+    """A QMP client.
+
+    Args:
+        path: The socket; may be longer than a socket's address can be.
+        who: How errors call the other side.
+        timeout_s: For the connection itself.
+
+    Raises:
+        OSError: nobody listens there.
+    """
+
+    def __init__(self, path: str, who: str, *, timeout_s: float = REPLY_TIMEOUT_S) -> None:
+        self._who = who
+        self._socket = _connect(path, timeout_s)
+        self._buffer = bytearray()
+        self._sent = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    @property
+    def peer(self) -> int:
+        """The process that listens, as a pid."""
+        layout = "3i"  # struct ucred: pid, uid, gid
+        size = struct.calcsize(layout)
+        credentials = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+        return int(struct.unpack(layout, credentials)[0])
+
+    def execute(
+        self,
+        command: str,
+        arguments: Mapping[str, Json] | None = None,
+        *,
+        timeout_s: float = REPLY_TIMEOUT_S,
+    ) -> Json:
+        """Have one command executed and give what it returns; errors as of `send`, `receive`."""
+        self.send(command, arguments)
+        return self.receive(timeout_s)
+
+    def send(self, command: str, arguments: Mapping[str, Json] | None = None) -> None:
+        """Send a command, whose answer `receive` gives.
+
+        Raises:
+            DisconnectedError: the other side went away.
+            TimedOutError: it reads nothing.
+        """
+        self._sent += 1
+        message = {"execute": command, "arguments": arguments or {}, "id": self._sent}
+        data = json.dumps(message).encode() + b"\n"
+        if self._sent == 1:
+            # Need not wait for the greeting: the commands queue up in the socket.
+            data = b'{"execute": "qmp_capabilities", "id": 0}\n' + data
+        try:
+            self._socket.settimeout(REPLY_TIMEOUT_S)
+            self._socket.sendall(data)
+        except TimeoutError:
+            raise TimedOutError(f"{self._who} reads nothing") from None
+        except OSError:
+            raise DisconnectedError(f"{self._who} hung up") from None
+
+    def receive(self, timeout_s: float = REPLY_TIMEOUT_S) -> Json:
+        """Give what the command sent last returns.
+
+        Raises:
+            TimedOutError: no answer in time.
+            DisconnectedError: the other side went away.
+            QsuperError: the error that was answered, with the exit status that it names.
+        """
+        try:
+            for reply in self._messages(time.monotonic() + timeout_s):
+                if "error" in reply:
+                    raise _error(reply["error"])
+                if "return" in reply and reply.get("id") == self._sent:
+                    return reply["return"]
+        except TimeoutError:
+            raise TimedOutError(f"{self._who} gave no answer within {timeout_s:g} s") from None
+        except ConnectionResetError:
+            pass
+        raise DisconnectedError(f"{self._who} hung up before it answered")
+
+    def events(self) -> Iterator[Json]:
+        """Give the events as they come, until the other side goes away."""
+        for message in self._messages(None):
+            if "event" in message:
+                yield message
+
+    def _messages(self, deadline: float | None) -> Iterator[Json]:
+        while True:
+            line, newline, rest = self._buffer.partition(b"\n")
+            if newline:
+                self._buffer = rest
+                if line.strip():
+                    yield self._parsed(line)
+                continue
+            left_s = None if deadline is None else deadline - time.monotonic()
+            if left_s is not None and left_s <= 0:
+                raise TimeoutError
+            self._socket.settimeout(left_s)
+            data = self._socket.recv(_CHUNK_BYTES)
+            if not data:
+                return
+            self._buffer += data
+
+    def _parsed(self, line: bytearray) -> Json:
+        try:
+            return json.loads(line)
+        except ValueError:
+            raise QsuperError(f"{self._who} does not speak QMP") from None
+
+
+def connect(name: str, stopped: Callable[[str, int], None] | None = None) -> Connection:
+    """Connect to the supervisor of a domain.
+
+    Args:
+        name: The domain.
+        stopped: What to do with a supervisor that Ctrl-Z stopped, given *name* and its pid; None
+            to fail.
+
+    Raises:
+        QsuperError: there is no such domain, or its supervisor died, or is stopped.
+    """
+    directory = paths.domain_dir(name)
+    if not is_name(name) or not os.path.isdir(directory):
+        raise QsuperError(f"no such domain: {name}")
+    try:
+        connection = Connection(
+            os.path.join(directory, "group", "control.sock"), f"{name}: its supervisor"
+        )
+    except (FileNotFoundError, ConnectionRefusedError):
+        raise QsuperError(f"{name}: {_fate(directory)}") from None
+    except TimeoutError:
+        raise TimedOutError(f"{name}: its supervisor takes no connections") from None
+    if is_stopped(connection.peer):
+        (stopped or _refuse)(name, connection.peer)
+    return connection
+
+
+def connect_group(group: str) -> Connection:
+    """Connect to the supervisor of a group.
+
+    Raises:
+        OSError: it died, or takes no connections.
+    """
+    path = os.path.join(paths.group_dir(group), "control.sock")
+    return Connection(path, f"group {group}: its supervisor")
+
+
+def groups() -> list[str]:
+    """Name the groups that have a runtime directory, whether their supervisors live or not."""
+    try:
+        return sorted(os.listdir(os.path.join(paths.runtime_dir(), "groups")))
+    except FileNotFoundError:
+        return []
+
+
+def is_name(name: str) -> bool:
+    """Tell whether a domain can have that name; one with a slash would lead to other places."""
+    return bool(name) and name not in (".", "..") and not {"/", "\0"} & set(name)
+
+
+def wake(_name: str, pid: int) -> None:
+    """Let a supervisor that Ctrl-Z stopped go on; for `connect`."""
+    pidfd = os.pidfd_open(pid)
+    try:
+        if is_stopped(pid):  # still the process that was meant, now that no other can take its pid
+            signal.pidfd_send_signal(pidfd, signal.SIGCONT)
+    finally:
+        os.close(pidfd)
+
+
+def living_qemu(directory: str) -> int | None:
+    """Give the pid of the QEMU that has this runtime directory; None where it has ended.
+
+    `qemu.pid` names the process by its pid and its start time, for a pid may be used again.
+    """
+    try:
+        with open(os.path.join(directory, "qemu.pid"), encoding="ascii") as file:
+            pid, start = file.read().split()
+        found = _stat(int(pid))
+    except (OSError, ValueError):
+        return None
+    alive = found[_STATE] not in "ZX" and found[_START] == start
+    return int(pid) if alive else None
+
+
+def is_stopped(pid: int) -> bool:
+    """Tell whether a process is stopped, as by Ctrl-Z."""
+    try:
+        return _stat(pid)[_STATE] in "Tt"
+    except OSError:
+        return False
+
+
+def _stat(pid: int) -> list[str]:
+    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+        return file.read().rpartition(") ")[2].split()
+
+
+def _refuse(name: str, pid: int) -> None:
+    raise QsuperError(
+        f"{name}: its supervisor (pid {pid}) is stopped, as by Ctrl-Z"
+        f" (go on with `fg` there, or `qsuper resume {name}`)"
+    )
+
+
+def _fate(directory: str) -> str:
+    if pid := living_qemu(directory):
+        return f"its supervisor died; QEMU pid {pid} lives on"
+    return "its supervisor is starting or ending, or died with it"
+
+
+def _connect(path: str, timeout_s: float) -> socket.socket:
+    connected = socket.socket(socket.AF_UNIX)
+    directory = None
+    try:
+        connected.settimeout(timeout_s)
+        if len(os.fsencode(path)) > _ADDRESS_BYTES:
+            parent, name = os.path.split(path)
+            directory = os.open(parent, os.O_PATH)
+            path = f"/proc/self/fd/{directory}/{name}"
+        connected.connect(path)
+    except BaseException:
+        connected.close()
+        raise
+    finally:
+        if directory is not None:
+            os.close(directory)
+    return connected
+
+
+def _error(error: Mapping[str, Json]) -> QsuperError:
+    kind = _ERRORS.get(error.get("exit-status", 1), QsuperError)
+    return kind(str(error.get("desc", error)))

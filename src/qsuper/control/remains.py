@@ -1,0 +1,81 @@
+"""What runs of a group whose supervisor does not answer: it died, hangs or was stopped.
+
+Taken from the group's plan, from /proc and from QEMU itself, so that `qsuper list` tells the truth.
+
+Import budget: that of `control.client`.
+"""
+
+import contextlib
+import json
+import os
+from typing import Final
+
+from qsuper import paths
+from qsuper.control.client import Connection, Json, living_qemu
+from qsuper.errors import QsuperError
+
+_QEMU_TIMEOUT_S: Final = 1.0
+
+_STATES: Final = {
+    "guest-panicked": "crashed",
+    "internal-error": "crashed",
+    "io-error": "paused",
+    "prelaunch": "prelaunch",
+    "running": "running",
+    "shutdown": "shut off",
+    "suspended": "pmsuspended",
+}
+"""libvirt's names for what `query-status` says; all others are paused."""
+
+
+def rows(group: str, reason: str) -> list[Json]:
+    """Give the `list` rows of the members whose QEMU lives.
+
+    Args:
+        group: The group's name.
+        reason: What to give as the reason of their states.
+
+    Raises:
+        QsuperError: the group's plan can't be read.
+    """
+    path = os.path.join(paths.group_dir(group), "plan.json")
+    try:
+        with open(path, encoding="utf-8") as file:
+            members = json.load(file)["members"]
+        found = [
+            _row(group, member["plan"], member["role"]["$enum"][1], reason) for member in members
+        ]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise QsuperError(f"group {group}: {path}: {error}") from error
+    return [row for row in found if row]
+
+
+def _row(group: str, plan: Json, role: str, reason: str) -> Json:
+    directory = paths.domain_dir(plan["name"])
+    pid = living_qemu(directory)
+    link = os.path.join(directory, "group")
+    if pid is None or not os.path.samefile(link, paths.group_dir(group)):
+        return None
+    return {
+        "name": plan["name"],
+        "uuid": plan["uuid"],
+        "state": _state(directory),
+        "reason": reason,
+        "pid": pid,
+        "group": group,
+        "role": role,
+        "since": os.stat(os.path.join(directory, "qemu.pid")).st_mtime,
+    }
+
+
+def _state(directory: str) -> str:
+    # monitor.sock serves one client, and may have one; qmp.sock is free if the supervisor died.
+    for name in ("monitor.sock", "qmp.sock"):
+        path = os.path.join(directory, name)
+        with (
+            contextlib.suppress(OSError, QsuperError, ValueError),
+            Connection(path, "QEMU", timeout_s=_QEMU_TIMEOUT_S) as qemu,
+        ):
+            status = qemu.execute("query-status", timeout_s=_QEMU_TIMEOUT_S)["status"]
+            return _STATES.get(status, "paused")
+    return "unresponsive"

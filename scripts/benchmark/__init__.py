@@ -1,0 +1,1 @@
+"""The benchmark: what qsuper does, timed beside the same work done by libvirt."""

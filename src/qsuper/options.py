@@ -90,7 +90,16 @@ class Handle:
     live_key: str | None = None
 
 
-Value: TypeAlias = "str | int | bool | Handle | Mapping[str, Value] | Sequence[Value] | None"
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Handles whose values are written as one word, colons between: `fds=3:4:5`."""
+
+    handles: tuple[Handle, ...]
+
+
+Value: TypeAlias = (
+    "str | int | bool | Handle | Joined | Mapping[str, Value] | Sequence[Value] | None"
+)
 Props: TypeAlias = Mapping[str, Value]
 Numbers: TypeAlias = Mapping[str, int]
 """Descriptor numbers by the name of the resource."""
@@ -195,6 +204,8 @@ def _live(value: Value, numbers: Numbers | None) -> object:
         if numbers is None:
             return value.shown
         return value.live.format(numbers[value.resource.name])
+    if isinstance(value, Joined):
+        return ":".join(str(_live(part, numbers)) for part in value.handles)
     if isinstance(value, Mapping):
         return _lived(value, numbers)
     if isinstance(value, Sequence) and not isinstance(value, str):
@@ -215,6 +226,8 @@ def _lived(props: Props, numbers: Numbers | None) -> dict[str, object]:
 def _handles(value: Value) -> Iterator[Handle]:
     if isinstance(value, Handle):
         yield value
+    elif isinstance(value, Joined):
+        yield from value.handles
     elif isinstance(value, Mapping):
         for part in value.values():
             yield from _handles(part)

@@ -17,6 +17,7 @@ _CLASSES: Final[dict[str, Callable[..., object]]] = {
     kind.__name__: kind
     for kind in (
         options.Handle,
+        options.Joined,
         options.OpenFile,
         options.Option,
         options.SharedMemory,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from qsuper.errors import ConfigError, Location, Notice
-from qsuper.options import Option
+from qsuper.options import Option, Props
 from qsuper.plan import Console, LaunchPlan
 from qsuper.translate.node import Node
 from qsuper.translate.parts.clock import Clock
@@ -169,6 +169,16 @@ class Device(ABC):
     @abstractmethod
     def options(self, context: Context) -> Iterator[Option]:
         """Give the device's QEMU options, back end before front end."""
+
+    def machine_props(self, context: Context) -> Props:
+        """Give what the device adds to `-machine`: iommu, nvdimm, pcspk-audiodev, graphics."""
+        del context
+        return {}
+
+    @property
+    def plugged_bytes(self) -> int:
+        """How much of `<memory>` the device brings: dimm, nvdimm, virtio-mem."""
+        return 0
 
     def consoles(self, context: Context) -> Iterator[Console]:
         """Give what the runtime can attach to."""

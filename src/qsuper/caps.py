@@ -12,7 +12,8 @@ from typing import Any, Final, Self
 Json = Any  # a QMP reply: whatever QEMU says
 Transcript = Mapping[str, Json]
 
-_ARCH: Final = {"arm": "armv7l", "i386": "i686"}  # QEMU's names that libvirt spells otherwise
+LIBVIRT_ARCH: Final = {"arm": "armv7l", "i386": "i686"}
+"""QEMU's names of architectures that libvirt spells otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +97,12 @@ class Caps:
     """Names of the CPU models, by accelerator (`kvm`, `tcg`)."""
     cpu_expansions: Mapping[str, Sequence[Json]] = field(default_factory=dict[str, Sequence[Json]])
     """The `query-cpu-model-expansion` exchanges (`arguments`, `return`), by accelerator."""
+    default_cpus: Mapping[str, Mapping[str, str]] = field(
+        default_factory=dict[str, Mapping[str, str]]
+    )
+    """Each machine's default CPU type, by accelerator: they differ on s390x and ppc64."""
+    gic_versions: Mapping[str, frozenset[int]] = field(default_factory=dict[str, frozenset[int]])
+    """Versions of Arm's interrupt controller, by accelerator; empty where QEMU does not say."""
     tpm_models: frozenset[str] = frozenset()
     tpm_types: frozenset[str] = frozenset()
     migration: frozenset[str] = frozenset()
@@ -134,7 +141,7 @@ class Caps:
         version = replies.one("query-version")["qemu"]
         arch = str(transcript["binary_arch"])
         return cls(
-            arch=_ARCH.get(arch, arch),
+            arch=LIBVIRT_ARCH.get(arch, arch),
             version=(version["major"], version["minor"], version["micro"]),
             types=frozenset(row["name"] for row in replies.one("qom-list-types", [])),
             props=replies.props(),
@@ -157,6 +164,20 @@ class Caps:
                     if row["execute"] == "query-cpu-model-expansion" and "return" in row
                 )
                 for accel, rows in passes.items()
+            },
+            default_cpus={
+                accel: {
+                    row["name"]: row["default-cpu-type"]
+                    for row in _Replies(rows).one("query-machines", [])
+                    if "default-cpu-type" in row
+                }
+                for accel, rows in passes.items()
+            },
+            gic_versions={
+                accel: frozenset(
+                    row["version"] for row in replies.one("query-gic-capabilities", []) if row[key]
+                )
+                for accel, key in (("kvm", "kernel"), ("tcg", "emulated"))
             },
             tpm_models=frozenset(replies.one("query-tpm-models", [])),
             tpm_types=frozenset(replies.one("query-tpm-types", [])),

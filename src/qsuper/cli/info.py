@@ -57,5 +57,5 @@ def _shown(row: Json) -> dict[str, str]:
 
 def _text(value: Json) -> str:
     if isinstance(value, list):
-        return ", ".join(map(str, cast("list[Json]", value))) or "-"
+        return ", ".join(map(str, cast("list[object]", value))) or "-"
     return "-" if value in (None, "") else str(value)

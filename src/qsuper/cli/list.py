@@ -58,14 +58,14 @@ def survey() -> tuple[list[Json], list[QsuperError]]:
 
 
 def _members(group: str) -> list[Json]:
-    reason = "supervisor stopped"
     try:
         with client.connect_group(group) as supervisor:
             if not client.is_stopped(supervisor.peer):
                 found: list[Json] = supervisor.execute("list")["domains"]
                 return found
+        reason = "supervisor stopped"
     except OSError:
-        reason = "supervisor died"
+        reason = "supervisor starting or ending" if client.supervisor(group) else "supervisor died"
     except QsuperError as error:
         report(str(error))
         reason = "supervisor hangs"

@@ -47,11 +47,11 @@ def _command(word: str, arguments: str | None) -> Json:
     return command
 
 
-def _object(word: str) -> Json:
+def _object(word: str) -> dict[str, object]:
     try:
         value = json.loads(word)
     except ValueError as error:
         raise UsageError(f"not JSON: {word}: {error}") from None
     if not isinstance(value, dict):
         raise UsageError(f"not a JSON object: {word}")
-    return cast("dict[str, Json]", value)
+    return cast("dict[str, object]", value)

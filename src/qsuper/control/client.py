@@ -174,7 +174,7 @@ def connect(name: str, stopped: Callable[[str, int], None] | None = None) -> Con
             os.path.join(directory, "group", "control.sock"), f"{name}: its supervisor"
         )
     except (FileNotFoundError, ConnectionRefusedError):
-        raise QsuperError(f"{name}: {_fate(directory)}") from None
+        raise QsuperError(_fate(name, directory)) from None
     except TimeoutError:
         raise TimedOutError(f"{name}: its supervisor takes no connections") from None
     if is_stopped(connection.peer):
@@ -200,6 +200,11 @@ def groups() -> list[str]:
         return []
 
 
+def supervisor(group: str) -> int | None:
+    """Give the pid of a group's supervisor; None where it died."""
+    return living(os.path.join(paths.group_dir(group), "supervisor.pid"))
+
+
 def is_name(name: str) -> bool:
     """Tell whether a domain can have that name; one with a slash would lead to other places."""
     return bool(name) and name not in (".", "..") and not {"/", "\0"} & set(name)
@@ -215,13 +220,13 @@ def wake(_name: str, pid: int) -> None:
         os.close(pidfd)
 
 
-def living_qemu(directory: str) -> int | None:
-    """Give the pid of the QEMU that has this runtime directory; None where it has ended.
+def living(path: str) -> int | None:
+    """Give the pid that a pid file names; None where that process has ended.
 
-    `qemu.pid` names the process by its pid and its start time, for a pid may be used again.
+    The file (`qemu.pid`, `supervisor.pid`) has the pid and the start time, for a pid is used again.
     """
     try:
-        with open(os.path.join(directory, "qemu.pid"), encoding="ascii") as file:
+        with open(path, encoding="ascii") as file:
             pid, start = file.read().split()
         found = _stat(int(pid))
     except (OSError, ValueError):
@@ -250,10 +255,13 @@ def _refuse(name: str, pid: int) -> None:
     )
 
 
-def _fate(directory: str) -> str:
-    if pid := living_qemu(directory):
-        return f"its supervisor died; QEMU pid {pid} lives on"
-    return "its supervisor is starting or ending, or died with it"
+def _fate(name: str, directory: str) -> str:
+    """Say why nobody listens on a domain's control socket."""
+    if supervisor := living(os.path.join(directory, "group", "supervisor.pid")):
+        return f"{name}: its supervisor (pid {supervisor}) is starting or ending"
+    if qemu := living(os.path.join(directory, "qemu.pid")):
+        return f"{name}: its supervisor died; QEMU pid {qemu} lives on"
+    return f"no such domain: {name} (its supervisor died, and so did its QEMU)"
 
 
 def _connect(path: str, timeout_s: float) -> socket.socket:

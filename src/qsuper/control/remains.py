@@ -11,21 +11,11 @@ import os
 from typing import Final
 
 from qsuper import paths
-from qsuper.control.client import Connection, Json, living_qemu
+from qsuper.control.client import Connection, Json, living
 from qsuper.errors import QsuperError
+from qsuper.runtime.states import OF_RUN_STATE, State
 
 _QEMU_TIMEOUT_S: Final = 1.0
-
-_STATES: Final = {
-    "guest-panicked": "crashed",
-    "internal-error": "crashed",
-    "io-error": "paused",
-    "prelaunch": "prelaunch",
-    "running": "running",
-    "shutdown": "shut off",
-    "suspended": "pmsuspended",
-}
-"""libvirt's names for what `query-status` says; all others are paused."""
 
 
 def rows(group: str, reason: str) -> list[Json]:
@@ -52,7 +42,7 @@ def rows(group: str, reason: str) -> list[Json]:
 
 def _row(group: str, plan: Json, role: str, reason: str) -> Json:
     directory = paths.domain_dir(plan["name"])
-    pid = living_qemu(directory)
+    pid = living(os.path.join(directory, "qemu.pid"))
     link = os.path.join(directory, "group")
     if pid is None or not os.path.samefile(link, paths.group_dir(group)):
         return None
@@ -68,7 +58,7 @@ def _row(group: str, plan: Json, role: str, reason: str) -> Json:
     }
 
 
-def _state(directory: str) -> str:
+def _state(directory: str) -> State:
     # monitor.sock serves one client, and may have one; qmp.sock is free if the supervisor died.
     for name in ("monitor.sock", "qmp.sock"):
         path = os.path.join(directory, name)
@@ -77,5 +67,5 @@ def _state(directory: str) -> str:
             Connection(path, "QEMU", timeout_s=_QEMU_TIMEOUT_S) as qemu,
         ):
             status = qemu.execute("query-status", timeout_s=_QEMU_TIMEOUT_S)["status"]
-            return _STATES.get(status, "paused")
-    return "unresponsive"
+            return OF_RUN_STATE[status].state if status in OF_RUN_STATE else State.PAUSED
+    return State.UNRESPONSIVE

@@ -1,0 +1,370 @@
+"""`<interface>`: network cards and what they are plugged into.
+
+Sources: libvirt `formatdomain.rst`, "Network interfaces"; `qemuBuildNicDevProps()`,
+`qemuBuildHostNetProps()`.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum, unique
+from typing import ClassVar, Final, Self, TypeVar, cast
+
+from qsuper.errors import ConfigError, Notice
+from qsuper.options import Option, Props, Value
+from qsuper.translate.devices.base import Context, Device, common, placed
+from qsuper.translate.netdev import (
+    Netdev,
+    PasstNet,
+    Plug,
+    TapNet,
+    UserNet,
+    parse_user,
+    parse_vhost_user,
+    socket_parser,
+)
+from qsuper.translate.nic import (
+    BOARD_MODELS,
+    EXPRESS_MODELS,
+    NicDriver,
+    default_model,
+    derived_mac,
+    parse_mac,
+    virtio_model,
+)
+from qsuper.translate.node import Node
+from qsuper.translate.places import Bus, PciAddress, PciKind, PciTurn
+from qsuper.translate.site import NetworkKind
+from qsuper.translate.vfio import HostPci, Rom
+from qsuper.translate.virtio import virtio_address, virtio_driver, virtio_pci_kind
+
+
+@unique
+class Kind(StrEnum):
+    """Values of `<interface type=>`."""
+
+    USER = "user"
+    NETWORK = "network"
+    BRIDGE = "bridge"
+    ETHERNET = "ethernet"
+    MCAST = "mcast"
+    UDP = "udp"
+    CLIENT = "client"
+    SERVER = "server"
+    VHOSTUSER = "vhostuser"
+    HOSTDEV = "hostdev"
+    DIRECT = "direct"
+    VDPA = "vdpa"
+    INTERNAL = "internal"
+    NULL = "null"
+    VDS = "vds"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interface(Device):
+    """A network card."""
+
+    TAG: ClassVar[str] = "interface"
+    ALIAS: ClassVar[str] = "net"
+    PCI_TURN: ClassVar[int] = PciTurn.INTERFACE
+
+    kind: Kind
+    netdev: Netdev | None = None
+    """None until defaults for `type='network'`."""
+    network: str = ""
+    mac: str = ""
+    model: str = ""
+    driver: NicDriver = field(default_factory=NicDriver)
+    mtu: int | None = None
+    sndbuf: int | None = None
+    rom: Rom = field(default_factory=Rom)
+    is_failover: bool = False
+    """The standby for a host device that may leave."""
+    starts_down: bool = False
+    script: str = ""
+
+    @classmethod
+    def claims(cls, node: Node) -> bool:
+        return node.get("type") != Kind.HOSTDEV
+
+    @classmethod
+    def parse(cls, node: Node) -> Self:
+        kind = node.enum("type", Kind)
+        model = node.child("model")
+        mtu = node.child("mtu")
+        tune = node.child("tune")
+        sndbuf = tune.child("sndbuf") if tune is not None else None
+        link = node.child("link")
+        script = node.child("script")
+        node.accept("target", "guest", "actual")
+        return cls(
+            **common(node),
+            kind=kind,
+            netdev=_netdev(node, kind),
+            network=_network_name(node) if kind is Kind.NETWORK else "",
+            mac=parse_mac(node),
+            model=model.required("type") if model is not None else "",
+            driver=NicDriver.parse(node),
+            mtu=mtu.required_integer("size", low=0, high=0xFFFF) or None if mtu else None,
+            sndbuf=sndbuf.integer_text(low=0, high=1 << 40) if sndbuf is not None else None,
+            rom=Rom.parse(node),
+            is_failover=_failover(node),
+            starts_down=link is not None and link.get("state") == "down",
+            script=(script.get("path") or "") if script is not None else "",
+        )
+
+    def defaulted(self, context: Context) -> Self:
+        site = context.site
+        model = self.model
+        if not model:
+            is_virtio = self.kind in (Kind.VHOSTUSER, Kind.VDPA)
+            model = "virtio" if is_virtio else default_model(site)
+        index = list(context.devices("interface")).index(self)
+        mac = self.mac or derived_mac(site.host.machine_id, context.domain.name, index)
+        card = replace(self, model=model, mac=mac)
+        if virtio_model(model):
+            card = replace(card, address=virtio_address(self, context))
+        return _on_network(card, context) if self.kind is Kind.NETWORK else card
+
+    def pci_kind(self, context: Context) -> PciKind | None:
+        kind = virtio_model(self.model)
+        if kind:
+            return virtio_pci_kind(self, context, kind)
+        if self.model == "usb-net" or self._is_on_board(context):
+            return None
+        if self.model in EXPRESS_MODELS and context.site.has_pcie_root:
+            return PciKind.EXPRESS
+        return PciKind.CONVENTIONAL
+
+    def bus(self, context: Context) -> Bus | None:
+        del context
+        return Bus.USB if self.model == "usb-net" else None
+
+    @property
+    def boot_class(self) -> str | None:
+        return "network"
+
+    def problems(self, context: Context) -> Iterator[ConfigError]:
+        driver = self._driver_name()
+        if not self._is_on_board(context) and not context.site.caps.has_type(driver):
+            yield self._error(f"this QEMU has no network card '{self.model}'", "virtio, e1000, ...")
+        if self.netdev is None:
+            yield self._error(f"network '{self.network}' cannot be had here", "use another type")
+        elif self._queues > 1 and not self.netdev.takes_queues:
+            yield self._error(f"type='{self.kind}' has one queue", "remove queues=")
+        if self.is_failover and not virtio_model(self.model):
+            yield self._error("<teaming> needs a virtio model", "<model type='virtio'/>")
+        if self.kind is Kind.VHOSTUSER and not virtio_model(self.model):
+            yield self._error("type='vhostuser' needs a virtio model", "<model type='virtio'/>")
+
+    def notices(self, context: Context) -> Iterator[Notice]:
+        networks = context.site.host.networks
+        if self.kind is Kind.NETWORK and self.network not in networks:
+            yield self._notice(
+                f"nothing is known of network '{self.network}': user-mode networking takes its"
+                f" place (--network {self.network}=bridge:NAME would use a bridge)"
+            )
+        if isinstance(self.netdev, PasstNet):
+            path = self.netdev.path(Plug(alias=self.alias), context)
+            yield self._notice(f"passt is not started here: run 'passt --socket {path}' before")
+        if self.script:
+            yield self._notice(f"the script {self.script} is not run: set the tap device up before")
+        if self.starts_down:
+            yield self._notice("link state='down' has no effect: the link starts up")
+
+    def options(self, context: Context) -> Iterator[Option]:
+        is_virtio = virtio_model(self.model) is not None
+        plug = Plug(
+            alias=self.alias,
+            queues=self._queues,
+            has_vhost=is_virtio and self.driver.wants_vhost is not False,
+            sndbuf=self.sndbuf,
+        )
+        if self.netdev is None:  # a problem, reported by the check
+            return
+        yield from self.netdev.chardevs(plug, context)
+        netdev = f"host{self.alias}"
+        yield Option.json("netdev", {**self.netdev.props(plug, context), "id": netdev})
+        if self._is_on_board(context):
+            props: Props = {"type": "nic", "macaddr": self.mac, "netdev": netdev}
+            props = {**props, "model": self.model, "id": self.alias}
+            yield Option.keyed("net", props, implied="type")
+        else:
+            props = {"driver": self._driver_name(), "netdev": netdev, "mac": self.mac}
+            tuning = self._virtio_props() if is_virtio else {}
+            places = placed(self, context) | {"bootindex": self.boot_order}
+            yield Option.json("device", {**props, **tuning, **places, **self.rom.props()})
+
+    def _virtio_props(self) -> dict[str, Value]:
+        props = self.driver.props() | {"host_mtu": self.mtu}
+        if self._queues > 1:
+            vectors = 2 * self._queues + 2 if isinstance(self.address, PciAddress) else None
+            props |= {"mq": True, "vectors": vectors}
+        return props | {"failover": True if self.is_failover else None}
+
+    @property
+    def _queues(self) -> int:
+        return self.driver.queues if virtio_model(self.model) else 1
+
+    def _driver_name(self) -> str:
+        kind = virtio_model(self.model)
+        return virtio_driver("virtio-net", self.address, kind) if kind else self.model
+
+    def _is_on_board(self, context: Context) -> bool:
+        """Tell whether the card is one that the machine makes itself, by `-net nic`."""
+        if virtio_model(self.model) or not context.site.is_arm:
+            return False
+        has_pci = context.site.has_pcie_root or context.site.has_pci_root
+        return self.model in BOARD_MODELS or not has_pci
+
+    def _error(self, message: str, hint: str) -> ConfigError:
+        return ConfigError(f"<interface>: {message}", at=self.at, hint=hint)
+
+    def _notice(self, message: str) -> Notice:
+        return Notice(self.at, f"<interface>: {message}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostInterface(Interface):
+    """A host's network card, given to the guest whole."""
+
+    PCI_TURN: ClassVar[int] = PciTurn.HOSTDEV
+
+    host: str
+    """Its PCI address on the host: `0000:03:07.1`."""
+    failover_pair: str | None = None
+
+    @classmethod
+    def claims(cls, node: Node) -> bool:
+        return node.get("type") == Kind.HOSTDEV
+
+    @classmethod
+    def parse(cls, node: Node) -> Self:
+        source = node.required_child("source").required_child("address")
+        if source.get("type") not in (None, "pci"):
+            raise source.error(f"type='{source.get('type')}' is not supported", hint="pci")
+        teaming = node.child("teaming")
+        node.ignore("managed")
+        node.accept("model", "mac", "driver", "target", "virtualport", "vlan")
+        return cls(
+            **common(node),
+            kind=Kind.HOSTDEV,
+            host=str(HostPci.parse(source)),
+            mac=parse_mac(node),
+            rom=Rom.parse(node),
+            failover_pair=_failover_pair(teaming) if teaming is not None else None,
+        )
+
+    @classmethod
+    def of(cls, card: Interface, host: str) -> Self:
+        """Make one of a card on a network that is a pool of host devices."""
+        return cls(
+            at=card.at,
+            alias=card.alias,
+            address=card.address,
+            boot_order=card.boot_order,
+            kind=Kind.HOSTDEV,
+            host=host,
+            mac=card.mac,
+            rom=card.rom,
+        )
+
+    def defaulted(self, context: Context) -> Self:
+        del context
+        return self
+
+    def pci_kind(self, context: Context) -> PciKind | None:
+        return PciKind.EXPRESS if context.site.has_pcie_root else PciKind.CONVENTIONAL
+
+    def stem(self, context: Context) -> str | None:
+        cards = [card for card in context.devices("interface") if isinstance(card, HostInterface)]
+        return f"hostdev{next(n for n, card in enumerate(cards) if card.at == self.at)}"
+
+    def problems(self, context: Context) -> Iterator[ConfigError]:
+        if not context.site.caps.has_type("vfio-pci"):
+            yield self._error("this QEMU has no vfio-pci", "use another type")
+
+    def notices(self, context: Context) -> Iterator[Notice]:
+        del context
+        yield self._notice(f"bind {self.host} to vfio-pci and set its MAC yourself, before")
+
+    def options(self, context: Context) -> Iterator[Option]:
+        props: Props = {"driver": "vfio-pci", "host": self.host}
+        places = placed(self, context) | {"bootindex": self.boot_order}
+        pair = {"failover_pair_id": self.failover_pair}
+        yield Option.json("device", {**props, **places, **pair, **self.rom.props()})
+
+
+C = TypeVar("C", bound=Interface)
+
+
+def _on_network(card: C, context: Context) -> C:
+    """Give the card its back end by the table of networks."""
+    entry = context.site.host.networks.get(card.network)
+    match entry.kind if entry else NetworkKind.USER:
+        case NetworkKind.USER:
+            return replace(card, netdev=UserNet())
+        case NetworkKind.PASST:
+            return replace(card, netdev=PasstNet())
+        case NetworkKind.BRIDGE if entry:
+            return replace(card, netdev=TapNet(bridge=entry.bridge))
+        case NetworkKind.HOSTDEV if entry and entry.devices:
+            cards = (other for other in context.devices("interface"))
+            rivals = [
+                other.at
+                for other in cards
+                if isinstance(other, Interface) and other.network == card.network
+            ]
+            number = min(rivals.index(card.at), len(entry.devices) - 1)
+            return cast("C", HostInterface.of(card, entry.devices[number]))
+        case _:
+            return card
+
+
+def _netdev(node: Node, kind: Kind) -> Netdev | None:
+    if kind is Kind.NETWORK:
+        return None
+    if kind in _PARSERS:
+        return _PARSERS[kind](node)
+    raise node.error(f"type='{kind}' is not supported", hint="user, bridge, ethernet, network, ...")
+
+
+def _network_name(node: Node) -> str:
+    source = node.required_child("source")
+    source.ignore("portgroup", "portid", "bridge")
+    return source.required("network")
+
+
+def _failover(node: Node) -> bool:
+    teaming = node.child("teaming")
+    if teaming is None:
+        return False
+    if teaming.required("type") != "persistent":
+        raise teaming.error("only a host device can be transient", hint="type='persistent'")
+    return True
+
+
+def _failover_pair(teaming: Node) -> str:
+    if teaming.required("type") != "transient":
+        raise teaming.error("a host device can only be transient", hint="type='transient'")
+    return teaming.required("persistent")
+
+
+def _bridge(node: Node) -> Netdev:
+    return TapNet(bridge=node.required_child("source").required("bridge"))
+
+
+def _ethernet(node: Node) -> Netdev:
+    target = node.child("target")
+    return TapNet(ifname=target.get("dev") if target is not None else None)
+
+
+_PARSERS: Final[Mapping[Kind, Callable[[Node], Netdev]]] = {
+    Kind.USER: parse_user,
+    Kind.BRIDGE: _bridge,
+    Kind.ETHERNET: _ethernet,
+    Kind.MCAST: socket_parser("mcast"),
+    Kind.UDP: socket_parser("udp"),
+    Kind.CLIENT: socket_parser("connect"),
+    Kind.SERVER: socket_parser("listen"),
+    Kind.VHOSTUSER: parse_vhost_user,
+}

@@ -1,0 +1,335 @@
+"""Where an interface's packets go on the host: QEMU's `-netdev`.
+
+Sources: libvirt `formatdomain.rst`, "Network interfaces"; QEMU `qapi/net.json`.
+"""
+
+import ipaddress
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final, Self
+
+from qsuper.options import Handle, Joined, Option, Props, Tap, Value, VhostNet
+from qsuper.translate.model import Context
+from qsuper.translate.node import Node
+
+_MAX_FORWARDS: Final = 1024  # each is a word of the command line, which has a limit
+_MAX_SLIRP_PREFIX: Final = 27  # QEMU's own addresses must fit
+_SHORT_NAME: Final = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plug:
+    """What a back end must know of the front end."""
+
+    alias: str
+    queues: int = 1
+    has_vhost: bool = False
+    """The kernel may move the packets."""
+    sndbuf: int | None = None
+    """Bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Netdev(ABC):
+    """A back end."""
+
+    def chardevs(self, plug: Plug, context: Context) -> Iterator[Option]:
+        """Give the options that stand before `-netdev`."""
+        del plug, context
+        return iter(())
+
+    @abstractmethod
+    def props(self, plug: Plug, context: Context) -> Props:
+        """Give the props of `-netdev`, `id` aside."""
+
+    @property
+    def takes_queues(self) -> bool:
+        """Tell whether there can be more than one queue."""
+        return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserNet(Netdev):
+    """QEMU's own user-mode network, which needs no privilege."""
+
+    ipv4: str | None = None
+    """The network, as ADDRESS/PREFIX."""
+    ipv6: str | None = None
+    ipv6_prefix: int | None = None
+    forwards: tuple[str, ...] = ()
+    """In QEMU's syntax: tcp:HOST:PORT-GUEST:PORT."""
+
+    @classmethod
+    def parse(cls, node: Node) -> Self:
+        """Read the `<ip>` and `<portForward>` of an interface."""
+        ipv4: str | None = None
+        ipv6: str | None = None
+        ipv6_prefix: int | None = None
+        for ip in node.children("ip"):
+            address, prefix = _network(ip)
+            if address.version == 4:  # noqa: PLR2004 - IPv4
+                _once(ip, ipv4)
+                ipv4 = f"{address}/{prefix}" if prefix else str(address)
+            else:
+                _once(ip, ipv6)
+                ipv6, ipv6_prefix = str(address), prefix or None
+        forwards = tuple(word for part in node.children("portForward") for word in _forwards(part))
+        if len(forwards) > _MAX_FORWARDS:
+            raise node.error(
+                f"forwards {len(forwards)} ports, more than {_MAX_FORWARDS}",
+                hint="<backend type='passt'/> forwards ranges",
+            )
+        return cls(ipv4=ipv4, ipv6=ipv6, ipv6_prefix=ipv6_prefix, forwards=forwards)
+
+    def props(self, plug: Plug, context: Context) -> Props:
+        del plug, context
+        return {
+            "type": "user",
+            "net": self.ipv4,
+            "ipv6-prefix": self.ipv6,
+            "ipv6-prefixlen": self.ipv6_prefix,
+            "hostfwd": [{"str": word} for word in self.forwards] or None,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TapNet(Netdev):
+    """A tap device: on a bridge, or one that the user names."""
+
+    bridge: str | None = None
+    ifname: str | None = None
+
+    def props(self, plug: Plug, context: Context) -> Props:
+        del context
+        where = self.bridge or self.ifname or "tap"
+        taps = [
+            Handle(
+                resource=Tap(
+                    name=f"{plug.alias}-tap{queue}",
+                    bridge=self.bridge,
+                    ifname=self.ifname,
+                    queue=queue,
+                ),
+                shown=f"<tap {where} {queue}>",
+            )
+            for queue in range(plug.queues)
+        ]
+        props: dict[str, Value] = {"type": "tap"} | _descriptors("fd", taps)
+        if plug.has_vhost:
+            vhosts = [
+                Handle(
+                    resource=VhostNet(name=f"{plug.alias}-vhost{queue}", queue=queue),
+                    shown=f"<vhost-net {queue}>",
+                )
+                for queue in range(plug.queues)
+            ]
+            props |= {"vhost": True} | _descriptors("vhostfd", vhosts)
+        return props | {"sndbuf": plug.sndbuf}
+
+    @property
+    def takes_queues(self) -> bool:
+        return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SocketNet(Netdev):
+    """A cable made of a socket: to another QEMU, or to a multicast group of them."""
+
+    key: str
+    """How QEMU calls it: connect, listen, mcast, udp."""
+    peer: str
+    """ADDRESS:PORT."""
+    local: str | None = None
+
+    def props(self, plug: Plug, context: Context) -> Props:
+        del plug, context
+        return {"type": "socket", self.key: self.peer, "localaddr": self.local}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PasstNet(Netdev):
+    """passt, by its UNIX socket."""
+
+    is_vhost_user: bool = False
+
+    def path(self, plug: Plug, context: Context) -> str:
+        """Give the socket on which passt is to listen."""
+        name = context.domain.name[:_SHORT_NAME].replace("/", "_")
+        return f"/var/run/libvirt/qemu/passt/-1-{name}-{plug.alias}.socket"
+
+    def chardevs(self, plug: Plug, context: Context) -> Iterator[Option]:
+        if self.is_vhost_user:
+            props: Props = {"backend": "socket", "id": f"char{plug.alias}"}
+            again = reconnecting(5, context, "chardev-add/arg-type/backend/+socket/data")
+            props = {**props, "path": self.path(plug, context), **again}
+            yield Option.keyed("chardev", props, implied="backend")
+
+    def props(self, plug: Plug, context: Context) -> Props:
+        if self.is_vhost_user:
+            return {"type": "vhost-user", "chardev": f"char{plug.alias}"}
+        return {
+            "type": "stream",
+            "addr": {"type": "unix", "path": self.path(plug, context)},
+            "server": False,
+            **reconnecting(5, context, "netdev_add/arg-type/+stream"),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VhostUserNet(Netdev):
+    """A switch in another process, by a UNIX socket and shared memory."""
+
+    path: str
+    is_server: bool
+    reconnect_s: int | None = None
+    """None: as QEMU does by itself."""
+
+    def chardevs(self, plug: Plug, context: Context) -> Iterator[Option]:
+        props: dict[str, Value] = {"backend": "socket", "id": f"char{plug.alias}"}
+        props |= {"path": self.path, "server": True if self.is_server else None}
+        if self.reconnect_s is not None:
+            where = "chardev-add/arg-type/backend/+socket/data"
+            props |= reconnecting(self.reconnect_s, context, where)
+        yield Option.keyed("chardev", props, implied="backend")
+
+    def props(self, plug: Plug, context: Context) -> Props:
+        del context
+        queues = plug.queues if plug.queues > 1 else None
+        return {"type": "vhost-user", "chardev": f"char{plug.alias}", "queues": queues}
+
+    @property
+    def takes_queues(self) -> bool:
+        return True
+
+
+def parse_user(node: Node) -> Netdev:
+    """Read `<interface type='user'>`."""
+    backend = node.child("backend")
+    kind = (backend.get("type") if backend is not None else None) or "default"
+    if kind == "passt":
+        node.accept("ip", "portForward", "source", "backend")
+        return PasstNet()
+    if kind != "default":
+        raise node.error(f"<backend type='{kind}'> is unknown", hint="passt or default")
+    return UserNet.parse(node)
+
+
+def socket_parser(key: str) -> Callable[[Node], Netdev]:
+    """Give what reads the interface types that QEMU calls *key*."""
+
+    def parse(node: Node) -> Netdev:
+        source = node.required_child("source")
+        address = source.get("address") if key == "listen" else source.required("address")
+        port = source.required_integer("port", low=0, high=0xFFFF)
+        local: str | None = None
+        if key == "udp":
+            ours = source.required_child("local")
+            ours_port = ours.required_integer("port", low=0, high=0xFFFF)
+            local = f"{ours.required('address')}:{ours_port}"
+        return SocketNet(key=key, peer=f"{address or ''}:{port}", local=local)
+
+    return parse
+
+
+def parse_vhost_user(node: Node) -> Netdev:
+    """Read `<interface type='vhostuser'>`."""
+    backend = node.child("backend")
+    if backend is not None and backend.get("type") == "passt":
+        node.accept("ip", "portForward", "source", "backend")
+        return PasstNet(is_vhost_user=True)
+    source = node.required_child("source")
+    if source.required("type") != "unix":
+        raise source.error(f"type='{source.get('type')}' is not supported", hint="unix")
+    mode = source.required("mode")
+    if mode not in ("server", "client"):
+        raise source.error(f"mode='{mode}' is unknown", hint="server or client")
+    reconnect = source.child("reconnect")
+    seconds: int | None = None
+    if reconnect is not None:
+        enabled = reconnect.yes_no("enabled")
+        seconds = (reconnect.integer("timeout", low=0, high=1 << 20) or 0) if enabled else 0
+    path = source.resolve(source.required("path"))
+    return VhostUserNet(path=path, is_server=mode == "server", reconnect_s=seconds)
+
+
+def reconnecting(seconds: int, context: Context, where: str) -> Props:
+    """Give the prop that asks for reconnection, in the unit this QEMU knows.
+
+    *where* is the path in the QMP schema of what takes it.
+    """
+    schema = context.site.caps.schema
+    if schema.has(f"{where}/reconnect-ms"):
+        return {"reconnect-ms": seconds * 1000}
+    if schema.has(f"{where}/reconnect"):
+        return {"reconnect": seconds}
+    return {}
+
+
+def _descriptors(key: str, handles: list[Handle]) -> dict[str, Value]:
+    if len(handles) == 1:
+        return {key: handles[0]}
+    return {f"{key}s": Joined(tuple(handles))}
+
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def _network(ip: Node) -> tuple[Address, int]:
+    text = ip.required("address")
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        raise ip.error(f"address='{text}' is no IP address") from None
+    family = f"ipv{address.version}"
+    if (ip.get("family") or family) != family:
+        raise ip.error(f"address='{text}' is not of family='{ip.get('family')}'")
+    prefix = ip.integer("prefix", low=0, high=address.max_prefixlen) or 0
+    if address.version == 4 and prefix > _MAX_SLIRP_PREFIX:  # noqa: PLR2004 - IPv4
+        raise ip.error(f"prefix='{prefix}' is too long", hint=f"at most {_MAX_SLIRP_PREFIX}")
+    return address, prefix
+
+
+def _once(ip: Node, earlier: str | None) -> None:
+    if earlier is not None:
+        raise ip.error("only one address of a family is supported")
+
+
+def _forwards(node: Node) -> Iterator[str]:
+    """Give what QEMU's own network is to forward, one word a port."""
+    proto = node.required("proto")
+    if proto not in ("tcp", "udp"):
+        raise node.error(f"proto='{proto}' is unknown", hint="tcp or udp")
+    if node.get("dev"):
+        raise node.error("dev= needs passt", hint="<backend type='passt'/>")
+    host = node.get("address") or ""
+    if host:
+        try:
+            ipaddress.IPv4Address(host)
+        except ValueError:
+            raise node.error(
+                f"address='{host}' is no IPv4 address",
+                hint="only <backend type='passt'/> forwards others",
+            ) from None
+    ranges = list(node.children("range"))
+    taken = [part for part in ranges if not part.yes_no("exclude")]
+    if not taken:
+        raise node.error("<range> is missing", hint="only <backend type='passt'/> forwards all")
+    excluded = {port for part in ranges if part.yes_no("exclude") for port in _span(part)}
+    for part in taken:
+        span = _span(part)
+        to = part.integer("to", low=1, high=0xFFFF) or span.start
+        for port in span:
+            guest = to + port - span.start
+            if guest > 0xFFFF:  # noqa: PLR2004 - the last port
+                raise part.error(f"to='{to}' leads beyond the last port")
+            if port not in excluded:
+                yield f"{proto}:{host}:{port}-:{guest}"
+
+
+def _span(part: Node) -> range:
+    start = part.required_integer("start", low=1, high=0xFFFF)
+    end = part.integer("end", low=1, high=0xFFFF) or start
+    if end < start:
+        raise part.error(f"end='{end}' is before start='{start}'")
+    return range(start, end + 1)

@@ -1,0 +1,59 @@
+"""Host PCI devices given to the guest, by `<hostdev>` and `<interface type='hostdev'>` alike."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from qsuper.options import Value
+from qsuper.translate.node import Node
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostPci:
+    """The place of a PCI device on the host."""
+
+    domain: int = 0
+    bus: int
+    slot: int
+    function: int = 0
+
+    @classmethod
+    def parse(cls, address: Node) -> Self:
+        """Read the `<address>` of a `<source>`."""
+        address.ignore("type")
+        return cls(
+            domain=address.integer("domain", low=0, high=0xFFFF) or 0,
+            bus=address.required_integer("bus", low=0, high=0xFF),
+            slot=address.required_integer("slot", low=0, high=0x1F),
+            function=address.integer("function", low=0, high=7) or 0,
+        )
+
+    def __str__(self) -> str:
+        """Write it as the kernel does: `0000:03:07.1`."""
+        return f"{self.domain:04x}:{self.bus:02x}:{self.slot:02x}.{self.function}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rom:
+    """`<rom>`: the option ROM that the guest sees."""
+
+    bar: bool | None = None
+    file: str | None = None
+    """Empty: none."""
+
+    @classmethod
+    def parse(cls, device: Node) -> Self:
+        """Read a PCI device's `<rom>`."""
+        rom = device.child("rom")
+        if rom is None:
+            return cls()
+        file = rom.get("file")
+        bar = rom.on_off("bar")
+        if rom.yes_no("enabled") is False:
+            if file or bar is not None:
+                raise rom.error("enabled='no' leaves no place for file= and bar=")
+            return cls(file="")
+        return cls(bar=bar, file=rom.resolve(file) if file else file)
+
+    def props(self) -> dict[str, Value]:
+        """Give the front end's props."""
+        return {"rombar": None if self.bar is None else int(self.bar), "romfile": self.file}

@@ -10,7 +10,6 @@ import fcntl
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -61,8 +60,8 @@ def default_emulator(arch: str) -> str:
         UnavailableError: there is none.
     """
     for target in (_target(arch), _STAND_INS.get(arch)):
-        if target and (found := shutil.which(f"qemu-system-{target}")):
-            return os.path.abspath(found)
+        if target and (found := _which(f"qemu-system-{target}")):
+            return found
     raise _unavailable(f"no emulator for {arch} in PATH", _target(arch))
 
 
@@ -72,8 +71,8 @@ def find_emulator(path: str) -> str:
     Raises:
         UnavailableError: there is none, or it cannot be executed.
     """
-    if found := shutil.which(path):
-        return os.path.abspath(found)
+    if found := _which(path):
+        return found
     _, _, target = os.path.basename(path).rpartition("qemu-system-")
     problem = "cannot be executed" if os.path.exists(path) else "no such emulator"
     raise _unavailable(f"{path}: {problem}", target)
@@ -152,6 +151,16 @@ def read_capabilities(path: str) -> Caps:
         raise UsageError(f"{path}: {error.strerror}") from error
     except _NOT_CAPS as error:
         raise UsageError(f"{path}: not a capabilities file: {error!r}") from error
+
+
+def _which(name: str) -> str | None:
+    """Find an executable as a shell does; `shutil`, which has this too, costs 10 ms."""
+    directories = [""] if "/" in name else os.environ.get("PATH", os.defpath).split(":")
+    for directory in directories:
+        path = os.path.abspath(os.path.join(directory, name))
+        if os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
+    return None
 
 
 def _target(arch: str) -> str:

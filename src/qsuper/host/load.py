@@ -1,0 +1,128 @@
+"""From files to plans: read, find out what translation needs to know, translate."""
+
+from dataclasses import replace
+from functools import lru_cache
+from typing import NamedTuple
+
+from qsuper.caps import Caps
+from qsuper.errors import ConfigError, ConfigErrors, Notice, UnavailableError
+from qsuper.host.files import XmlFile, read_xml
+from qsuper.host.members import check_domain, find_members
+from qsuper.host.surroundings import Accel, Settings, Surroundings
+from qsuper.plan import GroupPlan, LaunchPlan, Member
+from qsuper.translate.passes import translate
+
+__all__ = ["Accel", "Loaded", "LoadedDomain", "Settings", "load_domain", "load_group"]
+
+
+class Loaded(NamedTuple):
+    """A group, ready to be started."""
+
+    group: GroupPlan
+    notices: tuple[Notice, ...]
+
+
+class LoadedDomain(NamedTuple):
+    """A domain by itself."""
+
+    plan: LaunchPlan
+    notices: tuple[Notice, ...]
+
+
+def load_domain(path: str, settings: Settings) -> LoadedDomain:
+    """Translate the domain in one file; its dependencies are not looked at.
+
+    Raises:
+        ConfigError, ConfigErrors: the file is wrong, or asks for what qsuper can't do.
+        UnavailableError: this host lacks its emulator, or KVM.
+        EmulatorError, TimedOutError: its emulator does not say what it can do.
+        UsageError: the settings or the configuration make no sense.
+    """
+    file = read_xml(path)
+    check_domain(file.root)
+    surroundings = _surroundings(settings)
+    emulator = surroundings.emulator(file.root)
+    caps = surroundings.caps([emulator])[emulator]
+    surroundings.check_accel(file.root, emulator, caps)
+    return _translated(file, emulator, caps, surroundings)
+
+
+def load_group(paths: list[str], settings: Settings) -> Loaded:
+    """Translate the primaries in the files at *paths* and the dependencies that they name.
+
+    Raises:
+        ConfigErrors: all that is wrong with the files, of all members.
+        UnavailableError: this host lacks an emulator, or KVM.
+        EmulatorError, TimedOutError: an emulator does not say what it can do.
+        UsageError: the settings or the configuration make no sense.
+    """
+    found = find_members(paths)
+    surroundings = _surroundings(settings)
+    emulators = _emulators([member.file for member in found], surroundings)
+    caps = surroundings.caps(emulators.values())
+    members: list[Member] = []
+    notices: list[Notice] = []
+    errors: list[ConfigError] = []
+    lacks: list[UnavailableError] = []
+    for member in found:
+        file = member.file
+        emulator = emulators[file.identity]
+        try:
+            surroundings.check_accel(file.root, emulator, caps[emulator])
+        except UnavailableError as error:
+            lacks.append(error)
+        except ConfigError as error:
+            errors.append(error)
+        try:
+            plan, said = _translated(file, emulator, caps[emulator], surroundings)
+        except ConfigErrors as several:
+            errors += several.errors
+        except ConfigError as error:
+            errors.append(error)
+        else:
+            notices += said
+            members.append(
+                Member(
+                    plan=plan,
+                    role=member.role,
+                    needs=member.needs,
+                    source=file.path,
+                    xml=file.text,
+                )
+            )
+    if errors:
+        raise ConfigErrors(errors)
+    _raise_all(lacks)
+    return Loaded(GroupPlan(tuple(members)), tuple(notices))
+
+
+@lru_cache(maxsize=1)
+def _surroundings(settings: Settings) -> Surroundings:
+    return Surroundings(settings)
+
+
+def _emulators(files: list[XmlFile], surroundings: Surroundings) -> dict[tuple[int, int], str]:
+    result: dict[tuple[int, int], str] = {}
+    lacks: list[UnavailableError] = []
+    for file in files:
+        try:
+            result[file.identity] = surroundings.emulator(file.root)
+        except UnavailableError as error:
+            lacks.append(error)
+    _raise_all(lacks)
+    return result
+
+
+def _raise_all(lacks: list[UnavailableError]) -> None:
+    if lacks:
+        raise UnavailableError("\n".join(map(str, lacks)))
+
+
+def _translated(
+    file: XmlFile, emulator: str, caps: Caps, surroundings: Surroundings
+) -> LoadedDomain:
+    data, notices = surroundings.data(file.root)
+    translation = translate(file.root, caps, data)
+    return LoadedDomain(
+        replace(translation.plan, emulator=emulator), (*notices, *translation.notices)
+    )

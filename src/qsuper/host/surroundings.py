@@ -1,0 +1,197 @@
+"""What translation is told of the host, each thing looked up when a domain first asks for it."""
+
+import os
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum, unique
+from functools import cached_property
+from typing import Final
+
+from qsuper import paths
+from qsuper.caps import LIBVIRT_ARCH, Caps
+from qsuper.errors import Notice, UnavailableError, UsageError
+from qsuper.host.config import read_config
+from qsuper.host.facts import hugepages, machine_id, numa_nodes
+from qsuper.host.firmware import Firmware, read_firmware
+from qsuper.host.network import read_networks
+from qsuper.host.probe import (
+    capabilities_of,
+    default_emulator,
+    find_emulator,
+    kvm_problem,
+    read_capabilities,
+)
+from qsuper.host.storage import Pool, read_pools
+from qsuper.translate.node import Node
+from qsuper.translate.site import HostData, Network
+
+# A host directory holds definitions; what else it has is libvirt's reference host, for which the
+# defaults of HostData stand too.
+_REFERENCE_HUGEPAGES: Final = {
+    2 << 20: "/dev/hugepages2M/libvirt/qemu/{domain}",
+    1 << 30: "/dev/hugepages1G/libvirt/qemu/{domain}",
+}
+_REFERENCE_NUMA_NODES: Final = frozenset(range(4))
+
+
+@unique
+class Accel(StrEnum):
+    """QEMU's accelerators."""
+
+    KVM = "kvm"
+    TCG = "tcg"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Settings:
+    """What a command line says about loading.
+
+    What it leads to is looked up once for each object: keep one for all files of a command.
+    """
+
+    accel: Accel | None = None
+    """Overrides what the domains ask for."""
+    networks: Mapping[str, Network] = field(default_factory=dict[str, Network])
+    """Goes before the configuration file's, as that goes before libvirt's definitions."""
+    capabilities: str | None = None
+    """A capabilities file; no emulator is asked, nor need there be one, nor KVM."""
+    host: str | None = None
+    """A directory with what another host has, in libvirt's and QEMU's own formats."""
+
+
+class Surroundings:
+    """The host as *settings* show it."""
+
+    def __init__(self, settings: Settings) -> None:
+        if settings.host is not None and not os.path.isdir(settings.host):
+            raise UsageError(f"{settings.host}: not a directory")
+        self._settings = settings
+        self._caps: dict[str, Caps] = {}
+
+    def emulator(self, root: Node) -> str:
+        """Give the path of a domain's emulator.
+
+        Raises:
+            UnavailableError: there is none here.
+        """
+        try:
+            named = _emulator_element(root)
+            if named is None:
+                return self._default_emulator(_arch(root) or self._arch)
+            path = named.file_text() if "/" in named.text else named.text
+            return path if self._settings.capabilities else find_emulator(path)
+        except UnavailableError as error:
+            raise UnavailableError(f"{(_emulator_element(root) or root).at}: {error}") from error
+
+    def caps(self, emulators: Iterable[str]) -> dict[str, Caps]:
+        """Tell what *emulators* can do.
+
+        Raises:
+            UsageError: the capabilities file is none.
+            EmulatorError, TimedOutError: an emulator does not say.
+        """
+        wanted = list(emulators)
+        if self._settings.capabilities:
+            return dict.fromkeys(wanted, self._file_caps)
+        if unknown := [emulator for emulator in wanted if emulator not in self._caps]:
+            self._caps |= capabilities_of(unknown)
+        return {emulator: self._caps[emulator] for emulator in wanted}
+
+    def check_accel(self, root: Node, emulator: str, caps: Caps) -> None:
+        """Check that the domain can have the accelerator that it asks for, or is told to take.
+
+        Raises:
+            ConfigError: it is to take KVM, and asks for TCG.
+            UnavailableError: there is no KVM for it here.
+        """
+        wants_kvm = root.get("type") == Accel.KVM
+        if self._settings.accel is Accel.KVM and not wants_kvm:
+            raise root.error("type='qemu' means TCG, and KVM is asked for", hint="type='kvm'")
+        if not wants_kvm or self._settings.accel is Accel.TCG or self._settings.capabilities:
+            return
+        if not caps.has_kvm:
+            problem = kvm_problem() or f"{emulator} has no KVM on {os.uname().machine}"
+            raise UnavailableError(f"{root.at}: type='kvm': {problem} (try --accel tcg)")
+
+    def data(self, root: Node) -> tuple[HostData, tuple[Notice, ...]]:
+        """Give what the host has for a domain, and what is wrong with it.
+
+        Raises:
+            UsageError, ConfigError: the configuration, or a definition in the host directory.
+        """
+        firmware = self._firmware if _asks_for_firmware(root) else None
+        data = HostData(
+            arch=self._arch,
+            machine_id=machine_id(),
+            networks=self._networks,
+            pools=self._pools,
+            firmware=firmware.descriptors if firmware else (),
+            force_tcg=self._settings.accel is Accel.TCG,
+            now_s=int(time.time()),
+            utc_offset_s=time.localtime().tm_gmtoff,
+            hugepages=_REFERENCE_HUGEPAGES,
+            numa_nodes=_REFERENCE_NUMA_NODES,
+        )
+        if self._settings.host is None:
+            state = paths.domain_state_dir(root.child_text("name") or "")
+            data = replace(
+                data,
+                hugepages=hugepages(),
+                numa_nodes=numa_nodes(),
+                nvram_dir=os.path.join(state, "nvram"),
+                secret_dir=os.path.join(paths.config_dir(), "secrets"),
+            )
+        return data, firmware.notices if firmware else ()
+
+    def _default_emulator(self, arch: str) -> str:
+        try:
+            return default_emulator(arch)
+        except UnavailableError:
+            if not self._settings.capabilities:
+                raise
+            return f"/usr/bin/qemu-system-{arch}"  # where it would be
+
+    @cached_property
+    def _file_caps(self) -> Caps:
+        return read_capabilities(self._settings.capabilities or "")
+
+    @cached_property
+    def _arch(self) -> str:
+        """The host's architecture; with another host's capabilities, that of its emulator."""
+        if self._settings.capabilities:
+            return self._file_caps.arch
+        machine = os.uname().machine
+        return LIBVIRT_ARCH.get(machine, machine)
+
+    @cached_property
+    def _networks(self) -> dict[str, Network]:
+        defined = read_networks(self._settings.host) if self._settings.host else {}
+        return {**defined, **read_config().networks, **self._settings.networks}
+
+    @cached_property
+    def _pools(self) -> dict[str, Pool]:
+        return read_pools(self._settings.host) if self._settings.host else {}
+
+    @cached_property
+    def _firmware(self) -> Firmware:
+        host = self._settings.host
+        return read_firmware(os.path.join(host, "firmware") if host else None)
+
+
+def _emulator_element(root: Node) -> Node | None:
+    for section in root.children("devices"):
+        for node in section.children("emulator"):
+            return node if node.text else None
+    return None
+
+
+def _arch(root: Node) -> str | None:
+    system = root.child("os")
+    kind = system.child("type") if system else None
+    return kind.get("arch") if kind else None
+
+
+def _asks_for_firmware(root: Node) -> bool:
+    system = root.child("os")
+    return bool(system and system.has("firmware"))

@@ -97,8 +97,13 @@ class Joined:
     handles: tuple[Handle, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Null:
+    """JSON's null, which None can't say: that leaves a prop out."""
+
+
 Value: TypeAlias = (
-    "str | int | bool | Handle | Joined | Mapping[str, Value] | Sequence[Value] | None"
+    "str | int | bool | Handle | Joined | Null | Mapping[str, Value] | Sequence[Value] | None"
 )
 Props: TypeAlias = Mapping[str, Value]
 Numbers: TypeAlias = Mapping[str, int]
@@ -210,7 +215,7 @@ def _live(value: Value, numbers: Numbers | None) -> object:
         return _lived(value, numbers)
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_live(part, numbers) for part in value]
-    return value
+    return None if isinstance(value, Null) else value
 
 
 def _lived(props: Props, numbers: Numbers | None) -> dict[str, object]:

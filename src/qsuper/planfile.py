@@ -18,6 +18,7 @@ _CLASSES: Final[dict[str, Callable[..., object]]] = {
     for kind in (
         options.Handle,
         options.Joined,
+        options.Null,
         options.OpenFile,
         options.Option,
         options.SharedMemory,

@@ -248,7 +248,8 @@ class Chardev:
                 props |= {"telnet": True if self.telnet else None} | self._manner(caps)
             case ChardevKind.UNIX:
                 path = self._listener(alias) if self.listens else self.path
-                props = {"path": path} | self._manner(caps)
+                props["path"] = path
+                props |= self._manner(caps)
             case ChardevKind.SPICEVMC:
                 props = {"name": spice}
             case ChardevKind.SPICEPORT | ChardevKind.DBUS:

@@ -45,8 +45,23 @@ class HostData:
     """QEMU's firmware descriptors, (file name, content), in the order in which they are tried."""
     force_tcg: bool = False
     """Run a `kvm` domain under TCG."""
+    now_s: int | None = None
+    """Seconds since the epoch; None: not known, and clocks with an offset are an error."""
+    utc_offset_s: int = 0
+    """What local time is ahead of UTC."""
+    hugepages: Mapping[int, str] = field(default_factory=dict[int, str])
+    """Directory for memory in huge pages, by page size in bytes; the default size is first.
+
+    `{domain}` in it stands for the short name of the domain.
+    """
+    numa_nodes: frozenset[int] = frozenset()
+    """The host's NUMA nodes; empty: not known."""
+    ram_dir: str = "/var/lib/libvirt/qemu/ram"
+    """Where `qsuper translate` shows the files of file-backed memory."""
     nvram_dir: str = "/var/lib/libvirt/qemu/nvram"
     """Where a domain's firmware variables are kept."""
+    credentials_dir: str = "/etc/qsuper/credentials"
+    """Where the secrets that a file names by uuid or usage are, a file each."""
     channel_dir: str = "/run/libvirt/qemu/channel"
     """Where `qsuper translate` shows the sockets of channels that name no path."""
 

@@ -1,0 +1,264 @@
+"""Images on other machines: the protocols that QEMU speaks itself.
+
+Source: libvirt `formatdomain.rst`, `<source protocol=>`; QEMU `qapi/block-core.json`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from qsuper.errors import ConfigError
+from qsuper.options import Option, Value
+from qsuper.translate.secret import Auth, Secret
+from qsuper.translate.site import Site
+from qsuper.translate.storage import Storage
+
+NBD_TLS_DIR: Final = "/etc/pki/libvirt-nbd"
+"""Where libvirt keeps the certificates of NBD clients."""
+
+DEFAULT_PORT: Final = {
+    "nbd": "10809",
+    "iscsi": "3260",
+    "gluster": "24007",
+    "http": "80",
+    "https": "443",
+    "ftp": "21",
+    "ftps": "990",
+    "tftp": "69",
+    "ssh": "22",
+    "nfs": "2049",
+}
+"""By protocol; rbd leaves it to the library."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """One server: a name and port, or a UNIX socket."""
+
+    name: str = ""
+    port: str = ""
+    socket: str = ""
+
+    def inet(self) -> dict[str, Value]:
+        return {"host": self.name, "port": self.port or None}
+
+    def typed(self) -> dict[str, Value]:
+        if self.socket:
+            return {"type": "unix", "path": self.socket}
+        return {"type": "inet"} | self.inet()
+
+    def __str__(self) -> str:
+        name = f"[{self.name}]" if ":" in self.name else self.name
+        return f"{name}:{self.port}" if self.port else name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetStorage(Storage):
+    """What all network protocols share."""
+
+    hosts: tuple[Host, ...]
+    name: str = ""
+    """The image's name there."""
+    auth: Auth | None = None
+
+    @property
+    def label(self) -> str:
+        return self.name
+
+    @property
+    def host(self) -> Host:
+        return self.hosts[0]
+
+    def before(self, node: str, site: Site) -> Iterator[Option]:
+        if self.auth is not None:
+            yield self.auth.secret.option(f"{node}-storage-auth-secret0", site.host)
+
+    def credentials(self, node: str, *, user: str, secret: str) -> dict[str, Value]:
+        """Give the props that name user and secret, by their keys."""
+        if self.auth is None:
+            return {}
+        return {user: self.auth.user, secret: f"{node}-storage-auth-secret0"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NbdStorage(NetStorage):
+    """A network block device."""
+
+    tls: bool = False
+    tls_hostname: str | None = None
+    reconnect_s: int | None = None
+
+    def props(self, node: str) -> dict[str, Value]:
+        return {
+            "driver": "nbd",
+            "server": self.host.typed(),
+            "export": self.name or None,
+            "tls-creds": f"obj{node}-storage_tls0" if self.tls else None,
+            "tls-hostname": self.tls_hostname,
+            "reconnect-delay": self.reconnect_s,
+        }
+
+    def before(self, node: str, site: Site) -> Iterator[Option]:
+        del site
+        if self.tls:
+            props: dict[str, Value] = {
+                "qom-type": "tls-creds-x509",
+                "id": f"obj{node}-storage_tls0",
+                "dir": NBD_TLS_DIR,
+                "endpoint": "client",
+                "verify-peer": True,
+            }
+            yield Option.json("object", props)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RbdStorage(NetStorage):
+    """An image of a Ceph cluster."""
+
+    snapshot: str | None = None
+    config: str | None = None
+    encryption: str | None = None
+    """What the Ceph library decrypts: luks, luks2, luks-any."""
+    passphrase: Secret | None = None
+
+    def props(self, node: str) -> dict[str, Value]:
+        pool, _, rest = self.name.partition("/")
+        namespace, _, image = rest.rpartition("/")
+        auth = self.credentials(node, user="user", secret="key-secret")  # noqa: S106 - a key's name
+        encrypt: Value = None
+        if self.encryption is not None:
+            secret = f"{node}-storage-encryption-secret0"
+            encrypt = {"format": self.encryption, "key-secret": secret}
+        return {
+            "driver": "rbd",
+            "pool": pool,
+            "namespace": namespace or None,
+            "image": image,
+            "snapshot": self.snapshot,
+            "conf": self.config,
+            "server": [host.inet() for host in self.hosts] or None,
+            "encrypt": encrypt,
+            "auth-client-required": ["cephx", "none"] if auth else None,
+            **auth,
+        }
+
+    def before(self, node: str, site: Site) -> Iterator[Option]:
+        yield from NetStorage.before(self, node, site)
+        if self.passphrase is not None:
+            yield self.passphrase.option(f"{node}-storage-encryption-secret0", site.host)
+
+    def problems(self, site: Site) -> Iterator[ConfigError]:
+        if not all(self.name.partition("/")):
+            yield ConfigError(f"<source>: name='{self.name}' is no POOL/IMAGE", at=self.at)
+        if self.encryption == "luks-any" and not site.caps.schema.has(
+            "blockdev-add/arg-type/+rbd/encrypt/+luks-any"
+        ):
+            yield ConfigError("this QEMU knows no encryption format 'luks-any'", at=self.at)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IscsiStorage(NetStorage):
+    """A unit of an iSCSI target."""
+
+    target: str
+    lun: int = 0
+    transport: str = "tcp"
+    initiator: str | None = None
+
+    @property
+    def label(self) -> str:
+        return f"{self.target}/{self.lun}"
+
+    def props(self, node: str) -> dict[str, Value]:
+        return {
+            "driver": "iscsi",
+            "portal": str(self.host),
+            "target": self.target,
+            "lun": self.lun,
+            "transport": self.transport,
+            "initiator-name": self.initiator,
+            **self.credentials(node, user="user", secret="password-secret"),  # noqa: S106 - as above
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurlStorage(NetStorage):
+    """A file behind a URL: http, https, ftp, ftps, tftp."""
+
+    protocol: str
+    query: str | None = None
+    is_verified: bool | None = None
+    """Whether the server's certificate is; None: QEMU's default, which is yes."""
+    cookies: tuple[tuple[str, str], ...] = ()
+    readahead_bytes: int | None = None
+    timeout_s: int | None = None
+
+    def props(self, node: str) -> dict[str, Value]:
+        query = f"?{self.query}" if self.query else ""
+        name = self.name.lstrip("/")
+        return {
+            "driver": self.protocol,
+            "url": f"{self.protocol}://{self.host}/{name}{query}",
+            **self.credentials(node, user="username", secret="password-secret"),  # noqa: S106 - as above
+            "sslverify": self.is_verified,
+            "cookie-secret": f"{node}-storage-httpcookie-secret0" if self.cookies else None,
+            "readahead": self.readahead_bytes,
+            "timeout": self.timeout_s,
+        }
+
+    def before(self, node: str, site: Site) -> Iterator[Option]:
+        yield from NetStorage.before(self, node, site)
+        if self.cookies:
+            data = "; ".join(f"{name}={value}" for name, value in self.cookies)
+            ident = f"{node}-storage-httpcookie-secret0"
+            yield Option.json("object", {"qom-type": "secret", "id": ident, "data": data})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GlusterStorage(NetStorage):
+    """A file of a Gluster volume."""
+
+    def props(self, node: str) -> dict[str, Value]:
+        del node
+        volume, _, path = self.name.lstrip("/").partition("/")
+        return {
+            "driver": "gluster",
+            "volume": volume,
+            "path": path,
+            "server": [host.typed() for host in self.hosts],
+            "debug": 4,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SshStorage(NetStorage):
+    """A file reached by SSH; the keys are those of an agent."""
+
+    user: str | None = None
+
+    def props(self, node: str) -> dict[str, Value]:
+        del node
+        return {
+            "driver": "ssh",
+            "path": self.name,
+            "server": self.host.inet(),
+            "user": self.user,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NfsStorage(NetStorage):
+    """A file of an NFS export."""
+
+    uid: int | None = None
+    gid: int | None = None
+
+    def props(self, node: str) -> dict[str, Value]:
+        del node
+        return {
+            "driver": "nfs",
+            "server": {"host": self.host.name, "type": "inet"},
+            "path": self.name,
+            "user": self.uid,
+            "group": self.gid,
+        }

@@ -1,0 +1,144 @@
+"""Where an image is: the protocol end of a block device, on this host.
+
+Source: libvirt `formatdomain.rst`, "Hard drives, floppy disks, CDROMs"; QEMU
+`qapi/block-core.json`, `BlockdevOptions`.
+"""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from qsuper.errors import ConfigError, Location
+from qsuper.options import Option, Value
+from qsuper.translate.site import HostData, Site
+
+HOST_CDROM: Final = re.compile(r"/dev/(cdrom|cdrw|dvd|dvdrw|sr|scd)[0-9]*")
+"""Paths of the host's CD-ROM drives."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Storage(ABC):
+    """One image's place."""
+
+    at: Location
+
+    @abstractmethod
+    def props(self, node: str) -> dict[str, Value]:
+        """Give the protocol's props; *node* is the name that secrets and the like begin with."""
+
+    @property
+    def label(self) -> str:
+        """How messages name the place."""
+        return ""
+
+    def before(self, node: str, site: Site) -> Iterator[Option]:
+        """Give the objects that `props` refers to."""
+        del node, site
+        return iter(())
+
+    def resolved(self, host: HostData) -> "Storage":
+        """Give what the place really is, where only the host knows.
+
+        Raises:
+            ConfigError: the host does not know it.
+        """
+        del host
+        return self
+
+    def problems(self, site: Site) -> Iterator[ConfigError]:
+        """Give what is wrong with the place."""
+        del site
+        return iter(())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileStorage(Storage):
+    """A file or a block device of the host."""
+
+    path: str
+    is_block: bool = False
+    is_cdrom: bool = False
+    """A block device that is a CD-ROM drive, passed through."""
+    aio: str | None = None
+    reservations: str | None = None
+    """The socket of a helper for SCSI persistent reservations."""
+
+    @property
+    def label(self) -> str:
+        return self.path
+
+    def props(self, node: str) -> dict[str, Value]:
+        driver = "host_device" if self.is_block else "file"
+        manager = None if self.reservations is None else f"pr-helper-{node}"
+        return {
+            "driver": "host_cdrom" if self.is_cdrom else driver,
+            "filename": self.path,
+            "aio": self.aio,
+            "pr-manager": manager,
+        }
+
+    def before(self, node: str, site: Site) -> Iterator[Option]:
+        del site
+        if self.reservations is not None:
+            props = {"id": f"pr-helper-{node}", "path": self.reservations}
+            yield Option.json("object", {"qom-type": "pr-manager-helper"} | props)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DirStorage(Storage):
+    """A directory shown as a FAT file system."""
+
+    path: str
+    is_floppy: bool = False
+    is_writable: bool = False
+
+    @property
+    def label(self) -> str:
+        return self.path
+
+    def props(self, node: str) -> dict[str, Value]:
+        del node
+        return {
+            "driver": "vvfat",
+            "dir": self.path,
+            "floppy": self.is_floppy,
+            "rw": self.is_writable,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NvmeStorage(Storage):
+    """An NVMe drive of the host, driven by QEMU itself."""
+
+    device: str
+    """`DDDD:BB:SS.F`."""
+    namespace: int
+
+    @property
+    def label(self) -> str:
+        return f"{self.device} namespace {self.namespace}"
+
+    def props(self, node: str) -> dict[str, Value]:
+        del node
+        return {"driver": "nvme", "device": self.device, "namespace": self.namespace}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VdpaStorage(Storage):
+    """A vDPA block device of the host."""
+
+    path: str
+
+    @property
+    def label(self) -> str:
+        return self.path
+
+    def props(self, node: str) -> dict[str, Value]:
+        del node
+        return {"driver": "virtio-blk-vhost-vdpa", "path": self.path}
+
+    def problems(self, site: Site) -> Iterator[ConfigError]:
+        if not site.caps.schema.has("blockdev-add/arg-type/+virtio-blk-vhost-vdpa"):
+            yield ConfigError("this QEMU can't use type='vhostvdpa' disks", at=self.at)

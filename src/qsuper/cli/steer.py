@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from qsuper.cli import text
 from qsuper.cli.main import report
+from qsuper.cli.numbers import seconds
 from qsuper.control import client
 from qsuper.control.client import Connection, Json
 from qsuper.errors import QsuperError, UsageError
@@ -64,17 +65,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     text.add_format(parser)
 
 
-def seconds(word: str) -> float:
-    """Read a number of seconds; for argparse."""
-    try:
-        value = float(word)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{word!r} is no number of seconds")
-    return value
-
-
 def run(args: argparse.Namespace) -> int:
     """Do the verb to all domains named, at once; one failure does not spare the others."""
     verb = _VERBS[args.verb]
@@ -126,7 +116,7 @@ def _perform(args: argparse.Namespace, verb: _Verb, names: list[str]) -> dict[st
     arguments: dict[str, Json] = {}
     if args.verb == "down":
         arguments["timeout"] = args.timeout
-        timeout_s += args.timeout
+        timeout_s += 2 * args.timeout  # for the domain, and then for its dependencies
     if verb.grouped and args.group:
         arguments["group"] = True
     answers: dict[str, Answer] = {}

@@ -6,8 +6,9 @@ Import budget: json.
 import argparse
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
-Json = object
+Json: TypeAlias = Any
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

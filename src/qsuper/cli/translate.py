@@ -1,0 +1,108 @@
+"""`qsuper translate`: what `up` would run, as a person or a program can take it."""
+
+import argparse
+import json
+import shlex
+import sys
+import traceback
+from collections.abc import Iterator
+
+from qsuper.cli import text
+from qsuper.cli.loading import add_elsewhere, add_files, settings, warn, warning
+from qsuper.errors import QsuperError
+from qsuper.host.load import Settings, load_domain, load_group
+from qsuper.options import Option
+from qsuper.plan import LaunchPlan, Member, Role
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `translate`."""
+    add_files(parser)
+    add_elsewhere(parser)
+    parser.add_argument(
+        "--full",
+        action="store_true",
+        help="with what only the supervisor adds: monitors, log files, the sandbox",
+    )
+    parser.add_argument(
+        "--format",
+        choices=("shell", "json", "jsonl"),
+        default="shell",
+        help="lines to paste (default), a JSON document, or a JSON line a file,"
+        " without its dependencies",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Translate, without starting anything."""
+    if args.format == "jsonl":
+        return _lines(args)
+    group, notices = load_group(args.files, settings(args))
+    if args.format == "shell":
+        print("\n\n".join(_pasteable(member, args, len(group.members)) for member in group.members))
+        warn(notices)
+        return 0
+    domains = [
+        {
+            "name": member.plan.name,
+            "role": member.role,
+            "file": member.source,
+            "env": dict(member.plan.env),
+            "argv": _argv(member.plan, args),
+        }
+        for member in group.members
+    ]
+    print(text.document({"domains": domains, "notices": [warning(notice) for notice in notices]}))
+    return 0
+
+
+def _lines(args: argparse.Namespace) -> int:
+    """Answer for each file by itself; one that is wrong, or meets a bug, does not stop the rest."""
+    status = 0
+    shared = settings(args)
+    for path in args.files:
+        answer: dict[str, object] = {"file": path}
+        try:
+            answer |= _answer(path, args, shared)
+        except QsuperError as error:
+            answer["error"] = str(error)
+            status = status or error.exit_status
+        except Exception as error:  # noqa: BLE001 - a bug met by one file; shown, and the status tells
+            traceback.print_exc()
+            answer["error"] = f"{path}: internal error: {error!r}"
+            status = QsuperError.exit_status
+        print(json.dumps(answer), flush=sys.stdout.isatty())
+    return status
+
+
+def _answer(path: str, args: argparse.Namespace, shared: Settings) -> dict[str, object]:
+    plan, notices = load_domain(path, shared)
+    answer: dict[str, object] = {"argv": _argv(plan, args)}
+    return answer | {"notices": [warning(notice) for notice in notices]} if notices else answer
+
+
+def _options(plan: LaunchPlan, args: argparse.Namespace) -> Iterator[Option]:
+    if args.full:
+        from qsuper.runtime.frame import framed  # noqa: PLC0415 - seldom asked for
+
+        yield from framed(plan)
+        return
+    yield Option.keyed("name", {"guest": plan.name})
+    yield from plan.options
+
+
+def _argv(plan: LaunchPlan, args: argparse.Namespace) -> list[str]:
+    return [plan.emulator, *(word for option in _options(plan, args) for word in option.argv())]
+
+
+def _pasteable(member: Member, args: argparse.Namespace, members: int) -> str:
+    """Write a shell command, one option a line."""
+    plan = member.plan
+    lines = [f"{name}={shlex.quote(value)}" for name, value in plan.env.items()]
+    lines.append(shlex.quote(plan.emulator))
+    lines += (f"  {shlex.join(option.argv())}" for option in _options(plan, args))
+    command = " \\\n".join(lines)
+    if members == 1:
+        return command
+    remark = " (dependency)" if member.role is Role.DEPENDENCY else ""
+    return f"# {plan.name}{remark}\n{command}"

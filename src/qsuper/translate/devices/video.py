@@ -1,0 +1,248 @@
+"""`<video>`: graphics cards.
+
+Sources: libvirt `formatdomain.rst`, "Video devices"; `qemuBuildDeviceVideoCmd()`,
+`virDomainVideoDefaultRAM()`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from enum import StrEnum, unique
+from typing import ClassVar, Final, Self
+
+from qsuper.errors import ConfigError
+from qsuper.options import Option, Props, Value
+from qsuper.translate.devices.base import Context, Device, common, placed
+from qsuper.translate.node import Node
+from qsuper.translate.places import PciAddress, PciKind, PciTurn
+from qsuper.translate.virtio import (
+    VirtioOptions,
+    uses_mmio,
+    virtio_address,
+    virtio_driver,
+    virtio_pci_kind,
+)
+
+_MOST_KIB: Final = (1 << 32) // 1024 - 1
+
+
+@unique
+class Model(StrEnum):
+    """The hardware."""
+
+    VGA = "vga"
+    CIRRUS = "cirrus"
+    VMVGA = "vmvga"
+    QXL = "qxl"
+    VIRTIO = "virtio"
+    BOCHS = "bochs"
+    RAMFB = "ramfb"
+    NONE = "none"
+
+
+_PRIMARY: Final = {
+    Model.VGA: "VGA",
+    Model.CIRRUS: "cirrus-vga",
+    Model.VMVGA: "vmware-svga",
+    Model.QXL: "qxl-vga",
+    Model.VIRTIO: "virtio-vga",
+    Model.BOCHS: "bochs-display",
+    Model.RAMFB: "ramfb",
+}
+_SECONDARY: Final = {Model.QXL: "qxl", Model.BOCHS: "bochs-display"}
+_NO_PCI: Final = (Model.RAMFB, Model.NONE)
+_HEADED: Final = (Model.QXL, Model.VIRTIO)
+_SIZED: Final = (Model.VGA, Model.QXL, Model.VIRTIO, Model.BOCHS)
+_DEFAULT_VRAM_KIB: Final = {
+    Model.VGA: 16 * 1024,
+    Model.CIRRUS: 16 * 1024,
+    Model.VMVGA: 16 * 1024,
+    Model.QXL: 64 * 1024,
+}
+_QXL_RAM_KIB: Final = 64 * 1024
+_QXL_VGAMEM_KIB: Final = 16 * 1024
+_KIB_OF_MIB: Final = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Video(Device):
+    """A graphics card."""
+
+    TAG: ClassVar[str] = "video"
+    ALIAS: ClassVar[str] = "video"
+    PCI_TURN: ClassVar[int] = PciTurn.VIDEO
+
+    model: Model | None = None
+    """None until defaults."""
+    vram_kib: int | None = None
+    vram64_kib: int | None = None
+    ram_kib: int | None = None
+    vgamem_kib: int | None = None
+    heads: int | None = None
+    is_primary: bool = False
+    """The file says so; without any, the first is."""
+    accel3d: bool = False
+    blob: bool | None = None
+    width: int | None = None
+    height: int | None = None
+    is_vhost_user: bool = False
+    virtio: VirtioOptions = field(default_factory=VirtioOptions)
+
+    @classmethod
+    def parse(cls, node: Node) -> Self:
+        driver = node.child("driver")
+        name = driver.get("name") if driver is not None else None
+        if name not in (None, "qemu", "vhostuser") and driver is not None:
+            raise driver.error(f"name='{name}' is unknown", hint="qemu or vhostuser")
+        options = VirtioOptions.parse(driver)
+        is_vhost_user = name == "vhostuser"
+        model = node.child("model")
+        if model is None:
+            return cls(**common(node), virtio=options, is_vhost_user=is_vhost_user)
+        acceleration = model.child("acceleration")
+        resolution = model.child("resolution")
+        accel3d = acceleration is not None and bool(acceleration.yes_no("accel3d"))
+        if acceleration is not None:
+            acceleration.ignore("accel2d", "rendernode")
+        return cls(
+            **common(node),
+            model=model.enum("type", Model),
+            vram_kib=model.integer("vram", low=0, high=_MOST_KIB) or None,
+            vram64_kib=model.integer("vram64", low=0, high=1 << 40) or None,
+            ram_kib=model.integer("ram", low=0, high=_MOST_KIB) or None,
+            vgamem_kib=model.integer("vgamem", low=0, high=_MOST_KIB) or None,
+            heads=model.integer("heads", low=1, high=64),
+            is_primary=bool(model.yes_no("primary")),
+            accel3d=accel3d,
+            blob=model.on_off("blob"),
+            width=resolution.required_integer("x", low=1, high=1 << 16) if resolution else None,
+            height=resolution.required_integer("y", low=1, high=1 << 16) if resolution else None,
+            virtio=options,
+            is_vhost_user=is_vhost_user,
+        )
+
+    @classmethod
+    def missing(cls, context: Context) -> Iterator[Self]:
+        if context.has("graphics") and not context.has("video"):
+            yield cls(at=context.domain.at)
+
+    def defaulted(self, context: Context) -> Self:
+        model = self.model or _default_model(context)
+        card = replace(
+            self,
+            model=model,
+            vram_kib=self.vram_kib or _DEFAULT_VRAM_KIB.get(model),
+            heads=self.heads or (1 if model in _HEADED else None),
+        )
+        if model is Model.QXL:
+            ram, vgamem = self.ram_kib or _QXL_RAM_KIB, self.vgamem_kib or _QXL_VGAMEM_KIB
+            return replace(card, ram_kib=ram, vgamem_kib=vgamem)
+        if model is Model.VIRTIO and uses_mmio(context):
+            return replace(card, address=virtio_address(self, context))
+        return card
+
+    def pci_kind(self, context: Context) -> PciKind | None:
+        if self.model in _NO_PCI:
+            return None
+        if self.model is Model.VIRTIO:
+            return virtio_pci_kind(self, context)
+        if self.model is Model.BOCHS and context.site.has_pcie_root:
+            return PciKind.EXPRESS
+        return PciKind.CONVENTIONAL
+
+    def pci_preferred(self, context: Context) -> Iterator[PciAddress]:
+        if self._is_first(context) and context.site.is_x86:
+            yield PciAddress(bus=0, slot=1 if context.site.is_q35 else 2)
+
+    def stem(self, context: Context) -> str | None:
+        """The primary card is number 0, wherever it stands."""
+        return f"video{_in_order(context).index(self)}" if self.model else None
+
+    def problems(self, context: Context) -> Iterator[ConfigError]:
+        cards = _in_order(context)
+        if self.model is Model.NONE and len(cards) > 1:
+            yield self._error("model type='none' leaves no place for others", "remove the others")
+        if [card.is_primary for card in cards].count(True) > 1 and self.is_primary:
+            yield self._error("there can be one primary='yes'", "remove the others")
+        if self.is_vhost_user:
+            yield self._error("driver name='vhostuser' is not supported", "name='qemu'")
+        if self.model is Model.NONE:
+            return
+        driver = self._driver(context)
+        if driver is None:
+            yield self._error(f"model type='{self.model}' can only be the first", "qxl or virtio")
+        elif not context.site.caps.has_type(driver):
+            yield self._error(f"this QEMU has no model type='{self.model}'", "vga or virtio")
+        if self.model is Model.QXL and self.vgamem_kib and self.vgamem_kib & (self.vgamem_kib - 1):
+            yield self._error("vgamem= is no power of two", str(_QXL_VGAMEM_KIB))
+        if self.vram_kib is not None and self.vram_kib < _KIB_OF_MIB:
+            yield self._error("vram= is below 1 MiB", str(_KIB_OF_MIB))
+        if self.accel3d and self.model is not Model.VIRTIO:
+            yield self._error(f"model type='{self.model}' has no accel3d", "virtio")
+
+    def options(self, context: Context) -> Iterator[Option]:
+        driver = self._driver(context)
+        if self.model is Model.NONE or driver is None:
+            return
+        props: dict[str, Value] = {"driver": driver} | placed(self, context)
+        if self.model is Model.VIRTIO and not driver.startswith("virtio-vga"):
+            props |= self.virtio.props()
+        if self.model in _HEADED:
+            props["max_outputs"] = self.heads
+        if self.model in _SIZED:
+            props |= {"xres": self.width, "yres": self.height}
+        if self.accel3d and "-gl" not in driver:
+            props["virgl"] = True
+        yield Option.json("device", {**props, **self._memory()})
+
+    def _memory(self) -> Props:
+        vram = self.vram_kib or 0
+        match self.model:
+            case Model.QXL:
+                return {
+                    "ram_size": (self.ram_kib or 0) * 1024,
+                    "vram_size": vram * 1024,
+                    "vram64_size_mb": (self.vram64_kib or 0) // _KIB_OF_MIB,
+                    "vgamem_mb": (self.vgamem_kib or 0) // _KIB_OF_MIB,
+                }
+            case Model.VGA | Model.VMVGA:
+                return {"vgamem_mb": vram // _KIB_OF_MIB}
+            case Model.BOCHS:
+                return {"vgamem": f"{vram}k" if vram else None}
+            case Model.VIRTIO:
+                return {"blob": self.blob}
+            case _:
+                return {}
+
+    def _is_first(self, context: Context) -> bool:
+        return _in_order(context)[0] == self
+
+    def _driver(self, context: Context) -> str | None:
+        """Give QEMU's name of the card; None where it cannot be a second one."""
+        caps = context.site.caps
+        model = self.model or Model.NONE
+        is_first = self._is_first(context)
+        if model is not Model.VIRTIO:
+            return (_PRIMARY if is_first else _SECONDARY).get(model)
+        if is_first and caps.has_type("virtio-vga"):
+            has_gl_type = self.accel3d and caps.has_type("virtio-vga-gl")
+            return "virtio-vga-gl" if has_gl_type else "virtio-vga"
+        has_gl_type = self.accel3d and caps.has_type("virtio-gpu-gl-device")
+        return virtio_driver("virtio-gpu-gl" if has_gl_type else "virtio-gpu", self.address)
+
+    def _error(self, message: str, hint: str) -> ConfigError:
+        return ConfigError(f"<video>: {message}", at=self.at, hint=hint)
+
+
+def _in_order(context: Context) -> list[Video]:
+    """Give the cards, the primary first."""
+    cards = [device for device in context.devices("video") if isinstance(device, Video)]
+    return sorted(cards, key=lambda card: not card.is_primary)
+
+
+def _default_model(context: Context) -> Model:
+    site = context.site
+    if site.arch.startswith("ppc"):
+        return Model.VGA
+    if site.is_virt or site.arch == "s390x":
+        return Model.VIRTIO
+    return Model.CIRRUS if site.caps.has_type("cirrus-vga") else Model.VGA

@@ -1,0 +1,32 @@
+"""What other families must know of `<graphics>`."""
+
+from dataclasses import dataclass
+from enum import StrEnum, unique
+from typing import ClassVar
+
+from qsuper.translate.model import Device
+
+
+@unique
+class DisplayKind(StrEnum):
+    """Values of `<graphics type=>`."""
+
+    VNC = "vnc"
+    SPICE = "spice"
+    SDL = "sdl"
+    EGL_HEADLESS = "egl-headless"
+    DBUS = "dbus"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Display(Device):
+    """A way to see the guest's screen."""
+
+    TAG: ClassVar[str] = "graphics"
+    ALIAS: ClassVar[str] = "graphics"
+    KIND: ClassVar[DisplayKind]
+
+    has_gl: bool = False
+    """It draws with OpenGL."""
+    rendernode: str | None = None
+    """The host's GPU that does; None: QEMU's choice."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # ctypes, which only `-f` needs
 
 _CHUNK_BYTES: Final = 1 << 16
 _QEMU: Final = "qemu"
+_OURS: Final = (_QEMU, "supervisor")
 _IN_DELETE_SELF: Final = 0x400  # inotify(7)
 
 
@@ -59,7 +60,7 @@ def _open(args: argparse.Namespace) -> BinaryIO:
     found = [name.removesuffix(".log") for name in names if name.endswith(".log")]
     if not found:
         raise QsuperError(f"no such domain: {args.name}")
-    consoles = [name for name in found if name != _QEMU]
+    consoles = [name for name in found if name not in _OURS]
     wanted = _QEMU if args.qemu else args.console or _first(consoles)
     if wanted not in found:
         there = f"; there are {', '.join(consoles)}" if consoles else ""

@@ -8,8 +8,9 @@ Import budget: argparse, and what it needs; every command loads this.
 
 import argparse
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Final, NamedTuple, NoReturn
 
@@ -155,15 +156,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status, as DESIGN has them: see `errors`, and 128+n where signal n ended it.
     """
+    return guarded(lambda: _run(list(sys.argv[1:] if argv is None else argv)))
+
+
+def guarded(work: Callable[[], int]) -> int:
+    """Do *work* and give its exit status; errors meant for the user are shown and give theirs."""
     try:
-        status = _run(list(sys.argv[1:] if argv is None else argv))
+        status = work()
         sys.stdout.flush()
     except KeyboardInterrupt:
-        return 130
+        return 128 + signal.SIGINT
     except BrokenPipeError:
         # The reader went away, as in `qsuper list | head -1`. Python flushes once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        return 128 + signal.SIGPIPE
     except QsuperError as error:
         sys.stdout.flush()
         report(str(error))

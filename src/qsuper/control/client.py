@@ -116,7 +116,8 @@ class Connection:
         try:
             for reply in self._messages(time.monotonic() + timeout_s):
                 if "error" in reply:
-                    raise _error(reply["error"])
+                    error = reply["error"]
+                    raise error_of(error["desc"], error.get("exit-status", 1))
                 if "return" in reply and reply.get("id") == self._sent:
                     return reply["return"]
         except TimeoutError:
@@ -125,11 +126,21 @@ class Connection:
             pass
         raise DisconnectedError(f"{self._who} hung up before it answered")
 
-    def events(self) -> Iterator[Json]:
-        """Give the events as they come, until the other side goes away."""
-        for message in self._messages(None):
-            if "event" in message:
-                yield message
+    def arrived(self) -> tuple[list[Json], bool]:
+        """Give the events that have arrived, and whether more may come; does not wait."""
+        goes_on = True
+        try:
+            self._socket.settimeout(0)
+            while data := self._socket.recv(_CHUNK_BYTES):
+                self._buffer += data
+            goes_on = False
+        except BlockingIOError:
+            pass
+        except ConnectionResetError:
+            goes_on = False
+        *lines, self._buffer = self._buffer.split(b"\n")
+        messages = [self._parsed(line) for line in lines if line.strip()]
+        return [message for message in messages if "event" in message], goes_on
 
     def _messages(self, deadline: float | None) -> Iterator[Json]:
         while True:
@@ -198,6 +209,11 @@ def groups() -> list[str]:
         return sorted(os.listdir(os.path.join(paths.runtime_dir(), "groups")))
     except FileNotFoundError:
         return []
+
+
+def error_of(message: str, exit_status: int) -> QsuperError:
+    """Give an error of the kind that has that exit status."""
+    return _ERRORS.get(exit_status, QsuperError)(message)
 
 
 def supervisor(group: str) -> int | None:
@@ -281,8 +297,3 @@ def _connect(path: str, timeout_s: float) -> socket.socket:
         if directory is not None:
             os.close(directory)
     return connected
-
-
-def _error(error: Mapping[str, Json]) -> QsuperError:
-    kind = _ERRORS.get(error.get("exit-status", 1), QsuperError)
-    return kind(str(error.get("desc", error)))

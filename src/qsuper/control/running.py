@@ -1,0 +1,125 @@
+"""The supervisor once trio is there: the group, its signals, its clients, its events."""
+
+import os
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import trio
+
+from qsuper.control.commands import Commands
+from qsuper.control.server import Server
+from qsuper.errors import QsuperError
+from qsuper.observe.events import Event, EventLog
+from qsuper.plan import GroupPlan
+from qsuper.runtime import qmp
+from qsuper.runtime.consoles import show
+from qsuper.runtime.early import Early
+from qsuper.runtime.group import Group
+from qsuper.runtime.guest import Guest
+from qsuper.runtime.launch import Home, Launched
+from qsuper.runtime.notify import notify
+from qsuper.runtime.policy import Policies
+from qsuper.runtime.resources import Shares
+from qsuper.runtime.rundir import Rundir
+from qsuper.runtime.signals import Obedience
+from qsuper.runtime.states import State
+from qsuper.runtime.tail import Tail
+
+_PRINT_WITHIN_S: Final = 10.0  # what the members said last, to a terminal that may be stopped
+
+
+class Start(NamedTuple):
+    """What was made before trio was there."""
+
+    plan: GroupPlan
+    policies: Policies
+    place: Rundir
+    """The group's directory."""
+    listener: socket.socket
+    """On the control socket."""
+    members: Sequence[tuple[Home, Launched]]
+    shares: Shares
+    early: Early
+    tails: Sequence[Tail]
+    grace_s: float
+    foreground: bool
+    report: Callable[[Mapping[str, Any]], None]
+    """Takes the status once all members run."""
+
+
+def run(start: Start) -> int:
+    """Run the group until all members have ended; give the exit status.
+
+    Raises:
+        QsuperError: it did not start. Nothing is left of it.
+    """
+    return trio.run(_run, start, strict_exception_groups=True)
+
+
+async def _run(start: Start) -> int:
+    log = EventLog(home.member.plan.name for home, _ in start.members)
+    telling: list[Server] = []
+
+    def emit(name: str, domain: str, detail: Mapping[str, Any]) -> None:
+        event = Event.now(name, domain, detail)
+        log.write(event)
+        for server in telling:
+            server.tell(name, domain, detail, event.time)
+
+    guests = [Guest(home, launched, start.shares, emit) for home, launched in start.members]
+    group = Group(start.plan, guests, start.policies, emit)
+    commands = Commands(group, grace_s=start.grace_s)
+    obedience = Obedience(group, grace_s=start.grace_s, foreground=start.foreground)
+    server = Server(start.listener, commands, group.ended)
+    telling.append(server)
+    try:
+        async with qmp.open_loop(), trio.open_nursery() as nursery:
+            await nursery.start(obedience.run, start.early)
+            nursery.start_soon(server.run)
+            nursery.start_soon(_report, start, group, commands)
+            printed = trio.Event()
+            nursery.start_soon(_print, start.tails, group, printed)
+            try:
+                await group.run()
+            finally:
+                start.place.release()
+            notify("STOPPING=1")
+            await server.drain()
+            with trio.move_on_after(_PRINT_WITHIN_S):
+                await printed.wait()
+            nursery.cancel_scope.cancel()
+    except* QsuperError as errors:
+        if obedience.ended_by is None:
+            raise _first(errors) from None
+    finally:
+        log.close()
+    return _exit_status(group, obedience)
+
+
+async def _report(start: Start, group: Group, commands: Commands) -> None:
+    await group.started.wait()
+    start.report(commands.status())
+    notify("READY=1", f"STATUS={len(group.guests)} domains", f"MAINPID={os.getpid()}")
+
+
+async def _print(tails: Sequence[Tail], group: Group, printed: trio.Event) -> None:
+    if tails:
+        await show(tails, group.ended)
+    printed.set()
+
+
+def _exit_status(group: Group, obedience: Obedience) -> int:
+    if group.exit_status is not None:
+        return group.exit_status
+    if obedience.ended_by is not None:
+        return 128 + obedience.ended_by
+    crashed = (g for g in group.guests.values() if g.standing.state is State.CRASHED)
+    return 1 if any(guest.is_primary for guest in crashed) else 0
+
+
+def _first(errors: BaseExceptionGroup[QsuperError]) -> QsuperError:
+    error: QsuperError | BaseExceptionGroup[QsuperError] = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,213 @@
+"""The supervisor's main function.
+
+trio takes some 180 ms to load, more than QEMU takes to boot. So it loads in a thread while the
+plan is awaited, the QEMUs are spawned without it, and only then it takes over.
+"""
+
+import contextlib
+import json
+import os
+import sys
+import threading
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any, Final, NamedTuple
+
+from qsuper import paths, planfile
+from qsuper.errors import QsuperError, UsageError
+from qsuper.plan import GroupPlan
+from qsuper.runtime import rundir
+from qsuper.runtime.early import Early
+from qsuper.runtime.launch import Home, Launched, launch
+from qsuper.runtime.policy import Policies
+from qsuper.runtime.resources import Shares
+from qsuper.runtime.tail import Tail, open_tails
+
+_RUNNING: Final = "qsuper.control.running"
+
+
+class Settings(NamedTuple):
+    """How a group is supervised."""
+
+    detached: bool = False
+    """In a session of its own, without terminal; errors go to STATE/<primary>/supervisor.log."""
+    paused: bool = False
+    """Members are left paused."""
+    keep_dependencies: bool = False
+    """Dependencies run on when their primary has ended by itself."""
+    bind: bool = False
+    """The members are killed when the supervisor ends, however it does."""
+    timeout_s: float = 60.0
+    """For the start."""
+    grace_s: float = 10.0
+    """Between a graceful shutdown and the destroy."""
+    exit_from: str | None = None
+    """When this member ends, the group ends with its status."""
+    show_consoles: bool = True
+    """Print what the members print; never when detached."""
+
+
+def supervise(settings: Settings, plan_fd: int, report_fd: int | None) -> int:
+    """Run a group until all its members have ended, and give the exit status.
+
+    To be called in the main thread.
+
+    Args:
+        settings: How.
+        plan_fd: The group plan as JSON is read from it to the end. Nothing at all means that the
+            translator failed and has said so itself: the status is 1 then.
+        report_fd: Gets one line of JSON: `{"ok": STATUS}` (what the `status` command returns) once
+            all members run, or `{"error": TEXT, "exit-status": N}`. Both descriptors are closed.
+
+    Raises:
+        QsuperError: it did not start, and there is no *report_fd* to say so. Nothing is left of it.
+    """
+    early = Early()
+    report = _Report(report_fd)
+    try:
+        return _supervise(settings, plan_fd, report, early)
+    except QsuperError as error:
+        if report_fd is None:
+            raise
+        report.send({"error": str(error), "exit-status": error.exit_status})
+        return error.exit_status
+    finally:
+        report.close()
+        early.restore()
+
+
+class _Report:
+    """The line to whoever waits for the start."""
+
+    def __init__(self, descriptor: int | None) -> None:
+        self._descriptor = descriptor
+        if descriptor is not None:
+            os.set_inheritable(descriptor, False)  # noqa: FBT003 - as os names it
+
+    def ok(self, status: Mapping[str, Any]) -> None:
+        self.send({"ok": status})
+        self.close()
+
+    def send(self, line: Mapping[str, Any]) -> None:
+        if self._descriptor is not None:
+            with contextlib.suppress(BrokenPipeError):  # nobody waits any more
+                os.write(self._descriptor, json.dumps(line).encode() + b"\n")
+
+    def close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def _supervise(settings: Settings, plan_fd: int, report: _Report, early: Early) -> int:
+    loader = threading.Thread(target=import_module, args=(_RUNNING,), name="import", daemon=True)
+    loader.start()
+    with open(plan_fd, "rb") as file:
+        text = file.read()
+    if early.ending:
+        return 128 + early.ending
+    if not text:
+        return 1
+    plan = _parse(text, settings)
+    if settings.detached:
+        _detach(plan)
+    if settings.bind:
+        loader.join()  # a fork that runs Python code wants no other thread
+    with contextlib.ExitStack() as stack:
+        place = rundir.claim_group(plan.name)
+        stack.callback(place.release)
+        listener = stack.enter_context(rundir.bind_listener(place.file(rundir.CONTROL)))
+        shares = Shares()
+        stack.callback(shares.close)
+        homes = _claim(plan, stack)
+        place.write(rundir.PLAN, text.decode())
+        tails = _tails(homes, settings)
+        members = _launch(homes, shares, settings, stack)
+        loader.join()
+        from qsuper.control import running  # noqa: PLC0415 - it loads trio; see above
+
+        policies = Policies(
+            paused=settings.paused,
+            keep_dependencies=settings.keep_dependencies,
+            start_within_s=settings.timeout_s,
+            exit_from=settings.exit_from,
+            bind=settings.bind,
+        )
+        start = running.Start(
+            plan=plan,
+            policies=policies,
+            place=place,
+            listener=listener,
+            members=members,
+            shares=shares,
+            early=early,
+            tails=tails,
+            grace_s=settings.grace_s,
+            foreground=not settings.detached,
+            report=report.ok,
+        )
+        return running.run(start)
+
+
+def _parse(text: bytes, settings: Settings) -> GroupPlan:
+    try:
+        plan = planfile.loads(text)
+    except ValueError as error:
+        raise QsuperError(f"the translator gave no plan: {error}") from error
+    names = [member.plan.name for member in plan.members]
+    for name in names:
+        rundir.check_name(name)
+        if names.count(name) > 1:
+            raise UsageError(f"two members are named {name!r}")
+    if settings.exit_from is not None and settings.exit_from not in names:
+        raise UsageError(f"no domain {settings.exit_from!r} in the group")
+    return plan
+
+
+def _detach(plan: GroupPlan) -> None:
+    """Leave the terminal; what we have to say goes to a file."""
+    with contextlib.suppress(PermissionError):  # we lead a session already
+        os.setsid()
+    path = os.path.join(paths.domain_state_dir(plan.name), "supervisor.log")
+    try:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+        null = os.open(os.devnull, os.O_RDWR)
+    except OSError as error:
+        raise QsuperError(f"{path}: {error.strerror}") from error
+    sys.stdout.flush()
+    sys.stderr.flush()
+    for number, descriptor in ((0, null), (1, null), (2, log)):
+        os.dup2(descriptor, number)
+    os.close(null)
+    os.close(log)
+
+
+def _claim(plan: GroupPlan, stack: contextlib.ExitStack) -> list[Home]:
+    """Own all names, in one order for everybody: of two that race, one gets all it needs."""
+    homes: dict[str, Home] = {}
+    for member in sorted(plan.members, key=lambda member: member.plan.name):
+        home = Home.claim(member, plan.name)
+        stack.callback(home.release)
+        homes[member.plan.name] = home
+    return [homes[member.plan.name] for member in plan.members]
+
+
+def _tails(homes: list[Home], settings: Settings) -> list[Tail]:
+    if settings.detached or not settings.show_consoles:
+        return []
+    try:
+        return open_tails(homes)
+    except OSError as error:
+        raise QsuperError(f"{error.filename}: {error.strerror}") from error
+
+
+def _launch(
+    homes: list[Home], shares: Shares, settings: Settings, stack: contextlib.ExitStack
+) -> list[tuple[Home, Launched]]:
+    members: list[tuple[Home, Launched]] = []
+    for home in homes:
+        launched = launch(home, shares, bind=settings.bind)
+        stack.callback(launched.end_now)
+        members.append((home, launched))
+    return members

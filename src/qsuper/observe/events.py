@@ -1,0 +1,64 @@
+"""The event log: what happened to each domain, one JSON object a line.
+
+    {"time": 1750000000.25, "event": "STATE_CHANGED", "domain": "web", "detail": {...}}
+
+QEMU's own events keep their names. Ours: STATE_CHANGED (state, reason), GROUP_SUSPENDED and
+GROUP_RESUMED (domains, skew_us), EMULATOR_ENDED (status, message), RESTART_FAILED, DUMPED,
+DUMP_FAILED, MONITOR_LOST, SHUTDOWN_FAILED (message).
+"""
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, NamedTuple
+
+from qsuper import paths
+
+FILE: Final = "events.jsonl"
+
+
+class Event(NamedTuple):
+    """Something that happened to a domain."""
+
+    time: float
+    """Seconds since the epoch."""
+    event: str
+    domain: str
+    detail: Mapping[str, Any]
+
+    @classmethod
+    def now(cls, event: str, domain: str, detail: Mapping[str, Any]) -> "Event":
+        return cls(time.time(), event, domain, detail)
+
+
+class EventLog:
+    """The log files of some domains, open while they run."""
+
+    def __init__(self, domains: Iterable[str]) -> None:
+        """Open all of them.
+
+        Raises:
+            OSError: one cannot be made.
+        """
+        self._files: dict[str, int] = {}
+        for name in domains:
+            directory = paths.domain_state_dir(name)
+            os.makedirs(directory, mode=0o700, exist_ok=True)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+            self._files[name] = os.open(os.path.join(directory, FILE), flags, 0o600)
+
+    def write(self, event: Event) -> None:
+        """Append an event to its domain's file. A full disk stops no guest."""
+        descriptor = self._files.get(event.domain)
+        if descriptor is None:
+            return
+        line = json.dumps(event._asdict(), separators=(",", ":")) + "\n"
+        with contextlib.suppress(OSError):
+            os.write(descriptor, line.encode())
+
+    def close(self) -> None:
+        for descriptor in self._files.values():
+            os.close(descriptor)
+        self._files.clear()

@@ -1,0 +1,332 @@
+"""The domains that one supervisor runs: primaries with their dependencies, and verbs on them.
+
+What is done to a primary is done to its dependencies (docs/ARCHITECTURE.md, "Groups"); what is
+done to a dependency concerns nobody else.
+"""
+
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Final
+
+import trio
+
+from qsuper.errors import QsuperError, TimedOutError
+from qsuper.plan import GroupPlan
+from qsuper.runtime import states
+from qsuper.runtime.guest import Emit, Guest
+from qsuper.runtime.policy import Policies
+from qsuper.runtime.states import Reason, State
+from qsuper.runtime.sync import ANSWER_WITHIN_S, Link, signal_all, skew_us
+from qsuper.runtime.verbs import Verb
+
+Json = Any  # an answer of the control protocol
+
+_REASONS: Final = {Verb.SUSPEND: Reason.USER, Verb.RESUME: Reason.UNPAUSED}
+_STATES: Final = {Verb.SUSPEND: State.PAUSED, Verb.RESUME: State.RUNNING}
+_CANDIDATES: Final = {Verb.SUSPEND: states.CAN_SUSPEND, Verb.RESUME: states.CAN_RESUME}
+_EVENTS: Final = {Verb.SUSPEND: "GROUP_SUSPENDED", Verb.RESUME: "GROUP_RESUMED"}
+
+
+class Group:
+    """The members of a run, and what can be asked of them."""
+
+    def __init__(
+        self, plan: GroupPlan, guests: Iterable[Guest], policies: Policies, emit: Emit
+    ) -> None:
+        """Take members that were just started, paused, in the plan's order."""
+        self.plan = plan
+        self.policies = policies
+        self.guests = {guest.name: guest for guest in guests}
+        self.started = trio.Event()
+        """All members are there, and run unless the start was to leave them paused."""
+        self.ended = trio.Event()
+        """All members have ended."""
+        self.exit_status: int | None = None
+        """With `exit_from`: that member's own status."""
+        self._emit = emit
+        for guest in self.guests.values():
+            guest.may_restart = guest.name != policies.exit_from
+            guest.bind = policies.bind
+
+    @property
+    def name(self) -> str:
+        return self.plan.name
+
+    @property
+    def live(self) -> list[Guest]:
+        return [guest for guest in self.guests.values() if guest.is_live]
+
+    async def run(self) -> None:
+        """Start the members and stay until all have ended. All or nothing.
+
+        Raises:
+            EmulatorError: a member did not start; all are gone again.
+            TimedOutError: a member's monitor did not answer in time; likewise.
+        """
+        try:
+            async with trio.open_nursery() as nursery:
+                for guest in self.guests.values():
+                    nursery.start_soon(self._member, guest)
+                await self._start()
+        except* QsuperError as group:
+            raise _first(group) from None
+        finally:
+            self.ended.set()
+
+    async def _start(self) -> None:
+        within_s = self.policies.start_within_s
+        with trio.move_on_after(within_s) as scope:
+            async with trio.open_nursery() as nursery:
+                for guest in self.guests.values():
+                    nursery.start_soon(_settle, guest)
+        if scope.cancelled_caught:
+            silent = ", ".join(g.name for g in self.guests.values() if not g.settled.is_set())
+            raise TimedOutError(f"{silent}: QEMU's monitor gave no answer within {within_s:g} s")
+        if not self.policies.paused:
+            await self._release([g for g in self.guests.values() if not g.is_primary])
+            await self._release([g for g in self.guests.values() if g.is_primary])
+        self.started.set()
+
+    async def _release(self, guests: list[Guest]) -> None:
+        links: dict[str, Link] = {}
+        for guest in guests:
+            if guest.link is None:
+                raise guest.failure()
+            links[guest.name] = guest.link
+        for name, answer in (await signal_all(links, Verb.RESUME)).items():
+            if answer is None:
+                text = f"{name}: QEMU gave no answer to cont within {ANSWER_WITHIN_S:g} s"
+                raise TimedOutError(text)
+            if answer.error:
+                raise self.guests[name].failure(answer.error)
+            self.guests[name].is_released = True
+            self.guests[name].change(State.RUNNING, Reason.BOOTED)
+
+    async def _member(self, guest: Guest) -> None:
+        await guest.run()
+        if guest.name == self.policies.exit_from:
+            self.exit_status = _exit_status(guest.status)
+            await self.destroy_all()
+        if guest.is_primary and self.started.is_set():
+            await self._primary_ended(guest)
+
+    async def _primary_ended(self, guest: Guest) -> None:
+        """Its dependencies end as it did, but for those that others need."""
+        mine, _ = self._with_dependencies(guest)
+        try:
+            if guest.was_shut_down:
+                await _each(mine, _power_down_if_live)
+            elif not self.policies.keep_dependencies:
+                await _each(mine, Guest.end)
+        except QsuperError as error:  # it stays, and whoever looks sees it
+            self._emit("SHUTDOWN_FAILED", guest.name, {"message": str(error)})
+
+    # Whom a verb concerns
+
+    def guest(self, name: str) -> Guest:
+        """Find a member by its name.
+
+        Raises:
+            QsuperError: there is none.
+        """
+        try:
+            return self.guests[name]
+        except KeyError:
+            raise QsuperError(f"no domain {name!r} in group {self.name!r}") from None
+
+    def _live_guest(self, name: str) -> Guest:
+        guest = self.guest(name)
+        if not guest.is_live:
+            raise QsuperError(f"domain {name!r} is not running: {guest.state}")
+        return guest
+
+    def _propagated(self, guest: Guest) -> list[Guest]:
+        """Give the member and its dependencies, those that live; dependencies first."""
+        names = (*guest.member.needs, guest.name)
+        return [self.guests[name] for name in names if self.guests[name].is_live]
+
+    def _with_dependencies(self, guest: Guest) -> tuple[list[Guest], list[Guest]]:
+        """Give the member's own that live, itself included, and those that others need."""
+        needed = {
+            name
+            for other in self.live
+            if other.is_primary and other is not guest
+            for name in other.member.needs
+        }
+        all_of_them = self._propagated(guest)
+        mine = [each for each in all_of_them if each is guest or each.name not in needed]
+        return mine, [each for each in all_of_them if each not in mine]
+
+    # Verbs
+
+    async def suspend(self, name: str) -> Json:
+        """Suspend a member with its dependencies; errors as of `resume`."""
+        return await self._signal(Verb.SUSPEND, self._propagated(self._live_guest(name)))
+
+    async def resume(self, name: str) -> Json:
+        """Let a member with its dependencies go on.
+
+        Raises:
+            QsuperError: QEMU refuses, or the domain is not running.
+            TimedOutError: one of them does not answer; the others did what they should.
+        """
+        return await self._signal(Verb.RESUME, self._propagated(self._live_guest(name)))
+
+    async def suspend_all(self) -> Json:
+        return await self._signal(Verb.SUSPEND, self.live)
+
+    async def resume_all(self) -> Json:
+        return await self._signal(Verb.RESUME, self.live)
+
+    async def _signal(self, verb: Verb, guests: list[Guest]) -> Json:
+        able = [guest for guest in guests if guest.standing.state in _CANDIDATES[verb]]
+        if not able:
+            raise QsuperError(
+                f"cannot {verb}: {', '.join(f'{g.name} is {g.state}' for g in guests)}"
+            )
+        links = {guest.name: guest.link for guest in able if guest.link}
+        answers = await signal_all(links, verb)
+        for name, answer in answers.items():
+            guest = self.guests[name]
+            if answer is None:
+                guest.change(State.UNRESPONSIVE, Reason.TIMED_OUT)
+            elif answer.at_us is not None:
+                guest.is_released = guest.is_released or verb is Verb.RESUME
+                guest.change(_STATES[verb], _REASONS[verb])
+            elif guest.standing.state is State.UNRESPONSIVE:
+                await guest.refresh()
+        skew = skew_us(answers)
+        self._emit(_EVENTS[verb], self.name, {"domains": list(answers), "skew_us": skew})
+        silent = [guest.name for guest in able if answers.get(guest.name) is None]
+        if silent:
+            done = ", ".join(f"{g.name} is {g.state}" for g in guests if g.name not in silent)
+            raise TimedOutError(
+                f"{', '.join(silent)}: QEMU's monitor gave no answer within {ANSWER_WITHIN_S:g} s"
+                + (f" ({done})" if done else "")
+            )
+        if refused := [
+            f"{name}: {answer.error}" for name, answer in answers.items() if answer and answer.error
+        ]:
+            raise QsuperError("; ".join(refused))
+        return {"domains": _states(guests), "skew_us": skew}
+
+    async def destroy(self, name: str) -> Json:
+        """End a member and its dependencies now; those that another primary needs are spared."""
+        mine, spared = self._with_dependencies(self._live_guest(name))
+        await _each(mine, Guest.end)
+        return {"domains": _states(mine), "spared": [guest.name for guest in spared]}
+
+    async def destroy_all(self) -> None:
+        await _each(self.live, Guest.end)
+
+    async def shutdown(self, name: str) -> Json:
+        """Press a member's power button; its dependencies' once it has ended.
+
+        Raises:
+            QsuperError: the domain is not running, or QEMU refuses or does not answer.
+        """
+        guest = self._live_guest(name)
+        await guest.power_down()
+        return {"domains": _states([guest])}
+
+    async def down(self, name: str, timeout_s: float) -> Json:
+        """Shut a member down, then its dependencies; destroy who has not obeyed in time."""
+        guest = self._live_guest(name)
+        mine, spared = self._with_dependencies(guest)
+        destroyed = await self._down([guest], timeout_s)
+        destroyed += await self._down([each for each in mine if each is not guest], timeout_s)
+        return {
+            "domains": _states(mine),
+            "spared": [guest.name for guest in spared],
+            "destroyed": destroyed,
+        }
+
+    async def down_all(self, timeout_s: float) -> list[str]:
+        """Shut all primaries down, then all dependencies; give the names of those destroyed."""
+        destroyed = await self._down([g for g in self.live if g.is_primary], timeout_s)
+        return destroyed + await self._down(self.live, timeout_s)
+
+    async def _down(self, guests: list[Guest], timeout_s: float) -> list[str]:
+        """Shut down at once, wait for all, destroy the rest; give the names of those."""
+        with trio.move_on_after(timeout_s):
+            await _each(guests, _shut_down)
+        rest = [guest for guest in guests if guest.is_live]
+        await _each(rest, Guest.end)
+        return [guest.name for guest in rest]
+
+    async def reset(self, name: str, *, group: bool = False) -> Json:
+        """Press a member's reset button; with *group*, its dependencies' too."""
+        guest = self._live_guest(name)
+        guests = self._propagated(guest) if group else [guest]
+        await _each(guests, _reset)
+        return {"domains": _states(guests)}
+
+    async def reboot(self, name: str, *, group: bool = False) -> Json:
+        """Press a member's power button, and reset it once it has powered off."""
+        guest = self._live_guest(name)
+        guests = self._propagated(guest) if group else [guest]
+        await _each(guests, Guest.reboot)
+        return {"domains": _states(guests)}
+
+    async def execute(self, name: str, command: str, arguments: Mapping[str, Json]) -> Json:
+        """Pass a QMP command through to a member; errors as of `Guest.command`."""
+        return await self._live_guest(name).command(command, arguments, within_s=30.0)
+
+
+def _states(guests: Iterable[Guest]) -> dict[str, str]:
+    return {guest.name: guest.state.value for guest in guests}
+
+
+async def _each(guests: Iterable[Guest], do: Callable[[Guest], Awaitable[None]]) -> None:
+    """Do it to all at once; the first error is everybody's answer, once all are through."""
+    errors: list[QsuperError] = []
+
+    async def one(guest: Guest) -> None:
+        try:
+            await do(guest)
+        except QsuperError as error:
+            errors.append(error)
+
+    async with trio.open_nursery() as nursery:
+        for guest in guests:
+            nursery.start_soon(one, guest)
+    if errors:
+        raise errors[0]
+
+
+async def _settle(guest: Guest) -> None:
+    await guest.settled.wait()
+    if guest.gone.is_set():
+        raise guest.failure()
+
+
+async def _reset(guest: Guest) -> None:
+    await guest.command("system_reset")
+
+
+async def _power_down_if_live(guest: Guest) -> None:
+    if guest.is_live:
+        await guest.power_down()
+
+
+async def _shut_down(guest: Guest) -> None:
+    """Shut down and wait for the end; return at once where the guest cannot obey."""
+    guest.was_shut_down = True
+    if guest.state in states.CAN_OBEY:
+        with contextlib.suppress(QsuperError):
+            await guest.power_down()
+            await guest.ended.wait()
+
+
+def _exit_status(status: int | None) -> int:
+    """Give a process's status as a shell does: 128+n for signal n."""
+    if status is None:
+        return 1
+    return status if status >= 0 else 128 - status
+
+
+def _first(group: BaseExceptionGroup[QsuperError]) -> QsuperError:
+    error: QsuperError | BaseExceptionGroup[QsuperError] = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

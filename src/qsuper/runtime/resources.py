@@ -1,0 +1,155 @@
+"""What QEMU inherits: each resource of a launch plan becomes a descriptor."""
+
+import contextlib
+import fcntl
+import os
+import stat
+from collections.abc import Generator, Iterable, Mapping
+from typing import Final, assert_never
+
+from qsuper.errors import QsuperError, UnavailableError
+from qsuper.options import Access, OpenFile, Resource, SharedMemory, Tap, UnixListener, VhostNet
+from qsuper.runtime import rundir
+from qsuper.runtime.tap import open_tap
+
+_OPEN_FLAGS: Final = {
+    Access.READ: os.O_RDONLY,
+    Access.WRITE: os.O_WRONLY | os.O_CREAT | os.O_TRUNC,
+    Access.APPEND: os.O_WRONLY | os.O_CREAT | os.O_APPEND,
+    Access.READ_WRITE: os.O_RDWR | os.O_CREAT,
+}
+# Nobody may resize it: to its users a truncation is a SIGBUS.
+_SEALS: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+
+
+class Shares:
+    """The shared memory of a group, by name; it lives until closed, whoever maps it."""
+
+    def __init__(self) -> None:
+        """Start without any."""
+        self._memory: dict[str, int] = {}
+
+    def memory(self, share: str, size_bytes: int) -> int:
+        """Give the descriptor of a memory, made at the first call.
+
+        Raises:
+            QsuperError: it exists with another size, or there is no memory.
+        """
+        if share not in self._memory:
+            self._memory[share] = _make_memory(share, size_bytes)
+        descriptor = self._memory[share]
+        if (found := os.fstat(descriptor).st_size) != size_bytes:
+            raise QsuperError(
+                f"shared memory {share!r}: one member wants {size_bytes} bytes, another {found}"
+            )
+        return descriptor
+
+    def close(self) -> None:
+        """Give the memory back once no QEMU maps it."""
+        for descriptor in self._memory.values():
+            os.close(descriptor)
+        self._memory.clear()
+
+
+class Directories:
+    """Where a domain's relative paths lead."""
+
+    def __init__(self, runtime: str, state: str) -> None:
+        """Take the domain's runtime and state directories."""
+        self.runtime = runtime
+        self.state = state
+
+
+class Inherited:
+    """Open descriptors by the names of their resources, and the sockets made for them."""
+
+    def __init__(self, directories: Directories, shares: Shares) -> None:
+        """Start without any."""
+        self.numbers: dict[str, int] = {}
+        self.sockets: list[str] = []
+        """Paths outside the domain's directory, to be removed when it has ended."""
+        self._directories = directories
+        self._shares = shares
+        self._own: list[int] = []
+
+    def open(self, resources: Iterable[Resource]) -> Mapping[str, int]:
+        """Open all of them.
+
+        Raises:
+            QsuperError: one cannot be made. Those made before stay until `close`.
+        """
+        wanted = list(resources)
+        queues = [tap.ifname for tap in wanted if isinstance(tap, Tap)]
+        for resource in wanted:
+            match resource:
+                case UnixListener():
+                    number = self._listener(resource)
+                case OpenFile():
+                    number = _opened(os.path.join(self._directories.state, resource.path), resource)
+                case SharedMemory():
+                    number = os.dup(self._shares.memory(resource.share, resource.size_bytes))
+                case Tap():
+                    multi_queue = queues.count(resource.ifname) > 1
+                    number = open_tap(resource, multi_queue=multi_queue)
+                case VhostNet():
+                    number = _vhost_net()
+                case _:
+                    assert_never(resource)
+            self._own.append(number)
+            self.numbers[resource.name] = number
+        return self.numbers
+
+    def close(self) -> None:
+        """Close our ends, once QEMU has its own."""
+        for number in self._own:
+            os.close(number)
+        self._own.clear()
+
+    def _listener(self, resource: UnixListener) -> int:
+        path = resource.path or os.path.join(self._directories.runtime, f"{resource.name}.sock")
+        listener = rundir.bind_listener(path)
+        if os.path.dirname(path) != self._directories.runtime:
+            self.sockets.append(path)
+        return listener.detach()
+
+
+@contextlib.contextmanager
+def inherited(directories: Directories, shares: Shares) -> Generator[Inherited]:
+    """Give a place for descriptors that are closed at the end; sockets go if it fails."""
+    place = Inherited(directories, shares)
+    try:
+        yield place
+    except BaseException:
+        for path in place.sockets:
+            rundir.remove_socket(path)
+        raise
+    finally:
+        place.close()
+
+
+def _opened(path: str, resource: OpenFile) -> int:
+    try:
+        descriptor = os.open(path, _OPEN_FLAGS[resource.access], 0o600)
+    except OSError as error:
+        raise QsuperError(f"{path}: {error.strerror}") from error
+    if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise QsuperError(f"{path}: is a directory")
+    return descriptor
+
+
+def _make_memory(name: str, size_bytes: int) -> int:
+    try:
+        descriptor = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        os.ftruncate(descriptor, size_bytes)
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
+    except OSError as error:
+        raise QsuperError(f"shared memory {name!r}: {error.strerror}") from error
+    return descriptor
+
+
+def _vhost_net() -> int:
+    try:
+        return os.open("/dev/vhost-net", os.O_RDWR)
+    except OSError as error:
+        raise UnavailableError(f"/dev/vhost-net: {error.strerror}") from error

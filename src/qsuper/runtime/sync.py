@@ -1,0 +1,160 @@
+"""The group's monitor: `stop` and `cont` to all members at once, and how far apart they came.
+
+Ready-made bytes are written to all sockets in one loop; only then are the answers read. QEMU says
+in its STOP and RESUME events when it stopped or went on: the skew is the last less the first.
+A member that does not answer delays nobody.
+"""
+
+import json
+import socket
+from collections.abc import Callable, Mapping
+from itertools import count
+from typing import Any, Final, NamedTuple
+
+import trio
+
+from qsuper.runtime.verbs import QMP_COMMAND, QMP_EVENT, Verb
+
+ANSWER_WITHIN_S: Final = 2.0
+_CHUNK_BYTES: Final = 65536
+
+Json = Any  # whatever QEMU says
+
+
+class Answer(NamedTuple):
+    """What one member did."""
+
+    at_us: int | None = None
+    """When it stopped or went on, microseconds since the epoch; None: it did so before."""
+    error: str = ""
+    """Why QEMU refused."""
+
+
+class Waiting:
+    """One verb's wait for one member's answer."""
+
+    def __init__(self, verb: Verb) -> None:
+        """Start to wait."""
+        self.event = QMP_EVENT[verb]
+        self.answered = trio.Event()
+        self.at_us: int | None = None
+        self.error = ""
+
+
+class Link:
+    """A member's `sync.sock`. Run `follow` all the time, so that QEMU never piles up events."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        """Take a connected socket."""
+        connection.setblocking(False)  # noqa: FBT003 - as socket names it
+        self._connection = connection
+        self._buffer = bytearray()
+        self._waiting: dict[int, Waiting] = {}
+        self.late: Callable[[], None] | None = None
+        """Called when an answer comes that nobody waits for any more."""
+
+    async def handshake(self) -> None:
+        """Wait for the greeting and leave negotiation.
+
+        Raises:
+            EOFError: QEMU hung up.
+        """
+        await self._message()  # the greeting
+        self._connection.send(b'{"execute":"qmp_capabilities"}\n')
+        while "return" not in await self._message():
+            pass
+
+    def send(self, line: bytes, number: int, waiting: Waiting) -> None:
+        """Write ready-made bytes. Where QEMU takes no more of them, no answer comes."""
+        self._waiting[number] = waiting
+        try:
+            self._connection.send(line)
+        except BlockingIOError:
+            del self._waiting[number]
+        except OSError:
+            self._hang_up()
+
+    def forget(self, number: int) -> None:
+        """Wait no more."""
+        self._waiting.pop(number, None)
+
+    async def follow(self) -> None:
+        """Read answers and events until QEMU hangs up."""
+        while True:
+            try:
+                message = await self._message()
+            except EOFError:
+                self._hang_up()
+                return
+            if "event" in message:
+                self._take_event(message)
+            elif waiting := self._waiting.pop(message.get("id", -1), None):
+                waiting.error = message.get("error", {}).get("desc", "")
+                waiting.answered.set()
+            elif self.late:
+                self.late()
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _hang_up(self) -> None:
+        for waiting in self._waiting.values():
+            waiting.error = "QEMU has ended"
+            waiting.answered.set()
+        self._waiting.clear()
+
+    def _take_event(self, message: Json) -> None:
+        """An event of a command precedes its answer; the oldest command is the one at work."""
+        for waiting in self._waiting.values():
+            if waiting.event == message["event"]:
+                at = message["timestamp"]
+                waiting.at_us = at["seconds"] * 1_000_000 + at["microseconds"]
+                return
+
+    async def _message(self) -> Json:
+        while True:
+            line, newline, rest = self._buffer.partition(b"\n")
+            if newline:
+                self._buffer = rest
+                return json.loads(line)
+            try:
+                chunk = self._connection.recv(_CHUNK_BYTES)
+            except BlockingIOError:
+                await trio.lowlevel.wait_readable(self._connection)
+                continue
+            except OSError as error:
+                raise EOFError from error
+            if not chunk:
+                raise EOFError
+            self._buffer += chunk
+
+
+_numbers = count(1)
+
+
+async def signal_all(links: Mapping[str, Link], verb: Verb) -> dict[str, Answer | None]:
+    """Suspend or resume all at once.
+
+    Returns:
+        What each did, by name; None for one that did not answer within 2 s.
+    """
+    number = next(_numbers)
+    line = b'{"execute":"%s","id":%d}\n' % (QMP_COMMAND[verb].encode(), number)
+    waits = {name: Waiting(verb) for name in links}
+    for name, link in links.items():
+        link.send(line, number, waits[name])
+    with trio.move_on_after(ANSWER_WITHIN_S):
+        for waiting in waits.values():
+            await waiting.answered.wait()
+    for link in links.values():
+        link.forget(number)
+    return {
+        name: Answer(waiting.at_us, waiting.error) if waiting.answered.is_set() else None
+        for name, waiting in waits.items()
+    }
+
+
+def skew_us(answers: Mapping[str, Answer | None]) -> int | None:
+    """Give the time between the first and the last member that changed; None for fewer than two."""
+    times = [answer.at_us for answer in answers.values() if answer and answer.at_us is not None]
+    return max(times) - min(times) if len(times) > 1 else None

@@ -21,7 +21,7 @@ from qsuper.translate.parts.passthrough import Passthrough
 from qsuper.translate.parts.pm import Pm
 from qsuper.translate.parts.sysinfo import Sysinfo
 from qsuper.translate.parts.vcpu import Vcpu
-from qsuper.translate.places import Address, Bus, PciKind
+from qsuper.translate.places import Address, Bus, PciAddress, PciKind, PciModel
 from qsuper.translate.site import Site
 
 
@@ -48,7 +48,7 @@ class Domain:
     passthrough: Passthrough
     iothreads: Iothreads
     devices: tuple["Device", ...] = ()
-    """By family in the order of FAMILIES, within a family in document order."""
+    """By element in the order of FAMILIES, within an element in the order of definition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +77,9 @@ class Context:
 class Device(ABC):
     """A device of the domain: a subclass per XML element, a module per family.
 
-    The passes call, in this order: `parse`; `missing` and `defaulted` and `implied` (defaults);
-    `pci_kind`, `PCI_TURN`, `bus` (addresses); `stem` (aliases); `boot_class` (boot order);
-    `problems`, `notices` (check); `options` (build).
+    The passes call, in this order: `claims`, `parse`; `missing`, `defaulted`, `implied` (defaults);
+    `pci_kind`, `pci_preferred`, `bus` (addresses); `stem` (aliases); `boot_class` (boot order);
+    `problems`, `notices` (check); `machine_props`, `options` (build).
     """
 
     TAG: ClassVar[str]
@@ -88,6 +88,10 @@ class Device(ABC):
     """Stem of the aliases that are assigned: `rng` gives `rng0`, `rng1`, ..."""
     PCI_TURN: ClassVar[int] = 0
     """From `places.PciTurn`; devices of one turn go in the order of the domain."""
+    USB_TURN: ClassVar[int] = 0
+    """From `places.UsbTurn`; when the device's turn comes in the dealing of USB ports."""
+    FIRST_SERIAL_PORT: ClassVar[int] = 1
+    """The lowest virtio-serial port that may be dealt to the device; consoles take 0."""
 
     at: Location
     alias: str = ""
@@ -96,6 +100,12 @@ class Device(ABC):
     boot_order: int | None = None
     """`<boot order=>`, from 1; after the boot pass also what `<os><boot dev=>` gave."""
     acpi_index: int | None = None
+
+    @classmethod
+    def claims(cls, node: Node) -> bool:
+        """Tell whether an element TAG is of this family; only where families share a TAG."""
+        del node
+        return True
 
     @classmethod
     @abstractmethod
@@ -121,10 +131,28 @@ class Device(ABC):
         del context
         return iter(())
 
+    @classmethod
+    def supplied(cls, need: "Need", at: Location) -> Self | None:
+        """Make the controller that *need* asks for; None if this family has none such."""
+        del need, at
+        return None
+
+    def place_among(self, devices: "tuple[Device, ...]") -> int:
+        """Tell where libvirt puts the device in the list of *devices*: last, as a rule."""
+        return len(devices)
+
     def pci_kind(self, context: Context) -> PciKind | None:
         """Tell how the device plugs into PCI; None if it does not."""
         del context
         return None
+
+    def pci_preferred(self, context: Context) -> Iterator[PciAddress]:
+        """Give PCI places to try before any other, such as a primary video's slot.
+
+        A device whose `address` is one of these by machine design sets it in `defaulted`.
+        """
+        del context
+        return iter(())
 
     def bus(self, context: Context) -> Bus | None:
         """Tell on which other bus the device needs a place dealt."""
@@ -140,6 +168,34 @@ class Device(ABC):
     def bus_key(self) -> tuple[str, int] | None:
         """(type, index) if the device is a controller."""
         return None
+
+    @property
+    def pci_model(self) -> PciModel | None:
+        """What bus the device gives, if it is a PCI controller."""
+        return None
+
+    @property
+    def pci_function(self) -> int | None:
+        """The function in the slot that all controllers with this `bus_key` share."""
+        return None
+
+    def usb_ports(self) -> int:
+        """How many USB ports the device gives; 0 if it is no USB controller or hub."""
+        return 0
+
+    def serial_ports(self) -> int:
+        """How many virtio-serial ports the device gives; 0 if it is no such controller."""
+        return 0
+
+    @property
+    def is_companion(self) -> bool:
+        """Whether the controller serves another one of the same index."""
+        return False
+
+    def indexed(self, index: int) -> Self:
+        """Take *index*; only a controller that has none."""
+        del index
+        return self
 
     @property
     def boot_class(self) -> str | None:
@@ -166,19 +222,19 @@ class Device(ABC):
         del context
         return iter(())
 
-    @abstractmethod
-    def options(self, context: Context) -> Iterator[Option]:
-        """Give the device's QEMU options, back end before front end."""
+    @property
+    def plugged_bytes(self) -> int:
+        """How much of `<memory>` the device brings: dimm, nvdimm, virtio-mem."""
+        return 0
 
     def machine_props(self, context: Context) -> Props:
         """Give what the device adds to `-machine`: iommu, nvdimm, pcspk-audiodev, graphics."""
         del context
         return {}
 
-    @property
-    def plugged_bytes(self) -> int:
-        """How much of `<memory>` the device brings: dimm, nvdimm, virtio-mem."""
-        return 0
+    @abstractmethod
+    def options(self, context: Context) -> Iterator[Option]:
+        """Give the device's QEMU options, back end before front end."""
 
     def consoles(self, context: Context) -> Iterator[Console]:
         """Give what the runtime can attach to."""
@@ -191,7 +247,7 @@ class Need:
     """A controller that a device implies."""
 
     kind: str
-    """scsi, ide, sata, fdc, virtio-serial, ccid, usb."""
+    """scsi, ide, sata, fdc, virtio-serial, ccid, usb, pci; or usb-hub."""
     index: int
     model: str | None = None
 

@@ -107,6 +107,22 @@ class PciKind(StrEnum):
 
 
 @unique
+class PciModel(StrEnum):
+    """`<controller type='pci' model=>`: what sort of bus the controller gives."""
+
+    PCI_ROOT = "pci-root"
+    PCIE_ROOT = "pcie-root"
+    PCI_BRIDGE = "pci-bridge"
+    DMI_BRIDGE = "dmi-to-pci-bridge"
+    PCIE_TO_PCI = "pcie-to-pci-bridge"
+    ROOT_PORT = "pcie-root-port"
+    UPSTREAM = "pcie-switch-upstream-port"
+    DOWNSTREAM = "pcie-switch-downstream-port"
+    EXPANDER = "pci-expander-bus"
+    PCIE_EXPANDER = "pcie-expander-bus"
+
+
+@unique
 class Bus(StrEnum):
     """The buses, other than PCI, on which places are dealt."""
 
@@ -138,3 +154,16 @@ class PciTurn:
     CRYPTO = 170
     PANIC = 180
     PSTORE = 190
+
+
+class UsbTurn:
+    """When a device's turn comes in the dealing of USB ports, in libvirt's order."""
+
+    HUB = 0
+    HOSTDEV = 10
+    DISK = 20
+    CONTROLLER = 30
+    INPUT = 40
+    SERIAL = 50
+    SOUND = 60
+    REDIRDEV = 70

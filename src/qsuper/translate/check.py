@@ -1,0 +1,36 @@
+"""What is wrong with a domain that is complete: all of it, not the first."""
+
+from collections.abc import Iterator
+
+from qsuper.errors import ConfigError, ConfigErrors, Notice
+from qsuper.translate.model import Context
+from qsuper.translate.pci_check import pci_problems
+
+
+def check(context: Context) -> None:
+    """Judge the domain.
+
+    Raises:
+        ConfigErrors: something is wrong; it holds all that is.
+    """
+    errors = list(dict.fromkeys(_problems(context)))
+    if errors:
+        raise ConfigErrors(errors)
+
+
+def notices(context: Context) -> Iterator[Notice]:
+    """Give what the user should know and is no error."""
+    for device in context.domain.devices:
+        yield from device.notices(context)
+
+
+def _problems(context: Context) -> Iterator[ConfigError]:
+    domain, site = context.domain, context.site
+    yield from domain.os.problems(site, features=domain.features)
+    yield from domain.features.problems(site)
+    yield from domain.clock.problems(site)
+    yield from domain.pm.problems(site)
+    yield from domain.sysinfo.problems(site, uuid=domain.uuid)
+    yield from pci_problems(context)
+    for device in context.domain.devices:
+        yield from device.problems(context)

@@ -1,0 +1,120 @@
+"""What libvirt fills in: identity, default devices, indexes, implied controllers.
+
+Source: libvirt `virDomainDefPostParse`, `qemuDomainDefAddDefaultDevices`,
+`virDomainDefAddImplicitControllers`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Final
+from uuid import UUID, uuid5
+
+from qsuper.errors import ConfigError, ConfigErrors
+from qsuper.translate.boot import boot_problems
+from qsuper.translate.controllers import UNINDEXED, Devices, inserted, supply
+from qsuper.translate.families import FAMILIES
+from qsuper.translate.model import Context, Device, Domain, Need
+from qsuper.translate.parse import ordered
+from qsuper.translate.site import HostData
+
+_NAMESPACE: Final = UUID("6c1b2a5e-6a5b-5b0e-9d59-5d3ec1b7b0ad")  # any one, but always this one
+_ORDER: Final = ("scsi", "fdc", "ide", "sata", "virtio-serial", "ccid")
+_FILLED: Final = ("scsi", "fdc", "ide", "sata")
+"""The types of which all controllers from 0 to the highest exist."""
+_MOST_CONTROLLERS: Final = 256
+
+
+def identify(domain: Domain, host: HostData) -> Domain:
+    """Give the domain a uuid that stays, where the file has none; obey the forced accelerator."""
+    uuid = domain.uuid or str(uuid5(_NAMESPACE, f"{host.machine_id}/{domain.name}"))
+    return replace(domain, uuid=uuid, is_kvm=domain.is_kvm and not host.force_tcg)
+
+
+def fill_in(context: Context) -> Context:
+    """Fill in the devices that are missing and what is missing in the devices.
+
+    Raises:
+        ConfigError, ConfigErrors: something is wrong that leaves no place to go on from.
+    """
+    errors = list(boot_problems(context))
+    if errors:
+        raise ConfigErrors(errors)
+    domain = context.domain
+    firmware = domain.os.defaulted(context.site, name=domain.name, pm=domain.pm)
+    context = replace(context, domain=replace(domain, os=firmware))
+    context = _with(context, _indexed(context.domain.devices))
+    for family in FAMILIES:
+        for device in family.missing(context):
+            context = _with(context, inserted(context.domain.devices, device))
+    context = _defaulted(context)
+    before = context.domain.devices
+    context = _with(context, _with_implied(context))
+    if context.domain.devices != before:
+        context = _defaulted(context)
+    return context
+
+
+def _with(context: Context, devices: Devices) -> Context:
+    return replace(context, domain=replace(context.domain, devices=ordered(devices)))
+
+
+def _defaulted(context: Context) -> Context:
+    devices: list[Device] = []
+    errors: list[ConfigError] = []
+    for device in context.domain.devices:
+        try:
+            devices.append(device.defaulted(context))
+        except ConfigError as error:
+            errors.append(error)
+    if errors:
+        raise ConfigErrors(errors)
+    return replace(context, domain=replace(context.domain, devices=tuple(devices)))
+
+
+def _indexed(devices: Devices) -> Devices:
+    used = {device.bus_key for device in devices}
+    result: list[Device] = []
+    for device in devices:
+        key = device.bus_key
+        if key is None or key[1] != UNINDEXED:
+            result.append(device)
+            continue
+        index = _companion_index(device, result)
+        if index is None:
+            index = next(number for number in range(len(devices)) if (key[0], number) not in used)
+        used.add((key[0], index))
+        result.append(device.indexed(index))
+    return tuple(result)
+
+
+def _companion_index(device: Device, before: list[Device]) -> int | None:
+    """Give the index of the last main controller before a companion."""
+    if not device.is_companion or device.bus_key is None:
+        return None
+    for other in reversed(before):
+        if other.bus_key and other.bus_key[0] == device.bus_key[0]:
+            return other.bus_key[1]
+    return None
+
+
+def _with_implied(context: Context) -> Devices:
+    devices = context.domain.devices
+    wants = [(need, device) for device in devices for need in device.implied(context)]
+    wants.sort(key=lambda want: _ORDER.index(want[0].kind) if want[0].kind in _ORDER else 99)
+    have = {device.bus_key for device in devices}
+    for need, device in wants:
+        if need.index >= _MOST_CONTROLLERS:
+            text = f"there can't be a {need.kind} controller {need.index}"
+            raise ConfigError(text, at=device.at)
+        for index in _indexes(need):
+            if (need.kind, index) not in have:
+                have.add((need.kind, index))
+                made = supply(FAMILIES, replace(need, index=index), device.at)
+                devices = inserted(devices, made)
+    return devices
+
+
+def _indexes(need: Need) -> Iterator[int]:
+    if need.kind in _FILLED:
+        yield from range(need.index)
+    yield need.index

@@ -1,0 +1,79 @@
+"""`<memballoon>`: the guest gives memory back on request.
+
+Source: libvirt `formatdomain.rst`, "Memory balloon device"; `qemuBuildMemballoonCommandLine`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import ClassVar, Final, Self
+
+from qsuper.errors import ConfigError
+from qsuper.options import Option
+from qsuper.translate.devices.base import Context, Device, common, placed
+from qsuper.translate.node import Node
+from qsuper.translate.places import PciKind, PciTurn
+from qsuper.translate.virtio import (
+    VirtioModel,
+    VirtioOptions,
+    virtio_address,
+    virtio_driver,
+    virtio_pci_kind,
+)
+
+_NONE: Final = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memballoon(Device):
+    """The virtio memory balloon, or the word that there is none."""
+
+    TAG: ClassVar[str] = "memballoon"
+    ALIAS: ClassVar[str] = "balloon"
+    PCI_TURN: ClassVar[int] = PciTurn.MEMBALLOON
+
+    model: VirtioModel | None = VirtioModel.VIRTIO
+    """None: no balloon."""
+    autodeflate: bool | None = None
+    free_page_reporting: bool | None = None
+    virtio: VirtioOptions = VirtioOptions()
+
+    @classmethod
+    def parse(cls, node: Node) -> Self:
+        has_none = node.get("model") == _NONE
+        node.accept("stats")  # how often libvirtd asks; nothing to the guest
+        return cls(
+            **common(node),
+            model=None if has_none else node.enum("model", VirtioModel),
+            autodeflate=node.on_off("autodeflate"),
+            free_page_reporting=node.on_off("freePageReporting"),
+            virtio=VirtioOptions.parse(node.child("driver")),
+        )
+
+    @classmethod
+    def missing(cls, context: Context) -> Iterator[Self]:
+        site = context.site
+        if not context.has(cls.TAG) and not site.is_arm and site.arch != "loongarch64":
+            yield cls(at=context.domain.at)
+
+    def defaulted(self, context: Context) -> Self:
+        if self.model is None:
+            return self
+        return replace(self, address=virtio_address(self, context))
+
+    def pci_kind(self, context: Context) -> PciKind | None:
+        return virtio_pci_kind(self, context, self.model) if self.model else None
+
+    def problems(self, context: Context) -> Iterator[ConfigError]:
+        if len(list(context.devices(self.TAG))) > 1:
+            yield ConfigError("<memballoon>: there can be only one", at=self.at)
+
+    def options(self, context: Context) -> Iterator[Option]:
+        if self.model is None:
+            return
+        switches = {
+            "deflate-on-oom": self.autodeflate,
+            "free-page-reporting": self.free_page_reporting,
+        }
+        driver = virtio_driver("virtio-balloon", self.address, self.model)
+        props = {"driver": driver} | self.virtio.props() | placed(self, context) | switches
+        yield Option.json("device", props)

@@ -1,0 +1,239 @@
+"""`<controller type='scsi'>`.
+
+Source: libvirt `formatdomain.rst`, "Controllers"; `qemuBuildControllerSCSIDevProps`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum, unique
+from typing import ClassVar, Final, Self
+
+from qsuper.errors import ConfigError, Location
+from qsuper.options import Option, Value
+from qsuper.translate.controllers import UNINDEXED
+from qsuper.translate.devices.base import Context, Device, common, placed
+from qsuper.translate.model import Need
+from qsuper.translate.node import Node
+from qsuper.translate.places import PciKind, PciTurn
+from qsuper.translate.site import Site
+from qsuper.translate.virtio import (
+    VirtioModel,
+    VirtioOptions,
+    virtio_address,
+    virtio_driver,
+    virtio_pci_kind,
+)
+
+
+@unique
+class ScsiModel(StrEnum):
+    """libvirt's names of the controllers."""
+
+    AUTO = "auto"
+    BUSLOGIC = "buslogic"
+    LSILOGIC = "lsilogic"
+    LSISAS1068 = "lsisas1068"
+    LSISAS1078 = "lsisas1078"
+    VMPVSCSI = "vmpvscsi"
+    IBMVSCSI = "ibmvscsi"
+    VIRTIO_SCSI = "virtio-scsi"
+    TRANSITIONAL = "virtio-transitional"
+    NON_TRANSITIONAL = "virtio-non-transitional"
+    NCR53C90 = "ncr53c90"
+    DC390 = "dc390"
+    AM53C974 = "am53c974"
+
+
+_DRIVER: Final = {
+    ScsiModel.LSILOGIC: "lsi",
+    ScsiModel.LSISAS1068: "mptsas1068",
+    ScsiModel.LSISAS1078: "megasas",
+    ScsiModel.VMPVSCSI: "pvscsi",
+    ScsiModel.DC390: "dc390",
+    ScsiModel.AM53C974: "am53c974",
+}
+_QOM: Final = _DRIVER | {
+    ScsiModel.LSILOGIC: "lsi53c895a",
+    ScsiModel.DC390: "dc390",
+    ScsiModel.AM53C974: "am53c974",
+}
+"""The type's full name; `lsi` is an alias that QEMU's list of types leaves out."""
+_VIRTIO: Final = {
+    ScsiModel.VIRTIO_SCSI: VirtioModel.VIRTIO,
+    ScsiModel.TRANSITIONAL: VirtioModel.TRANSITIONAL,
+    ScsiModel.NON_TRANSITIONAL: VirtioModel.NON_TRANSITIONAL,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThreadMapping:
+    """An iothread with the queues that it serves; none: QEMU deals them out."""
+
+    iothread: int
+    queues: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScsiController(Device):
+    """A SCSI host bus adapter."""
+
+    TAG: ClassVar[str] = "controller"
+    ALIAS: ClassVar[str] = "scsi"
+    PCI_TURN: ClassVar[int] = PciTurn.CONTROLLER
+
+    index: int = UNINDEXED
+    model: ScsiModel | None = None
+    queues: int | None = None
+    cmd_per_lun: int | None = None
+    max_sectors: int | None = None
+    ioeventfd: bool | None = None
+    iothread: int | None = None
+    mapping: tuple[ThreadMapping, ...] = ()
+    virtio: VirtioOptions = VirtioOptions()
+
+    @classmethod
+    def claims(cls, node: Node) -> bool:
+        return node.get("type") == "scsi"
+
+    @classmethod
+    def parse(cls, node: Node) -> Self:
+        index = node.integer("index", low=0, high=255)
+        device = cls(
+            **common(node),
+            index=UNINDEXED if index is None else index,
+            model=node.enum("model", ScsiModel, None),
+        )
+        driver = node.child("driver")
+        if driver is None:
+            return device
+        return replace(
+            device,
+            queues=driver.integer("queues", low=1, high=0xFFFF),
+            cmd_per_lun=driver.integer("cmd_per_lun", low=0, high=0xFFFFFFFF),
+            max_sectors=driver.integer("max_sectors", low=0, high=0xFFFFFFFF),
+            ioeventfd=driver.on_off("ioeventfd"),
+            iothread=driver.integer("iothread", low=1),
+            mapping=_mapping(driver),
+            virtio=VirtioOptions.parse(driver),
+        )
+
+    @classmethod
+    def supplied(cls, need: Need, at: Location) -> Self | None:
+        if need.kind != "scsi":
+            return None
+        return cls(at=at, index=need.index, model=ScsiModel(need.model) if need.model else None)
+
+    def defaulted(self, context: Context) -> Self:
+        model = self.model
+        if model is None or model is ScsiModel.AUTO:
+            model = _default_model(context)
+        device = replace(self, model=model)
+        return replace(device, address=virtio_address(device, context)) if device.kind else device
+
+    def indexed(self, index: int) -> Self:
+        return replace(self, index=index)
+
+    @property
+    def kind(self) -> VirtioModel | None:
+        """Which virtio; None for the others."""
+        return _VIRTIO.get(self.model) if self.model else None
+
+    @property
+    def bus_key(self) -> tuple[str, int]:
+        return ("scsi", self.index)
+
+    def pci_kind(self, context: Context) -> PciKind | None:
+        if self.kind:
+            return virtio_pci_kind(self, context, self.kind)
+        return PciKind.CONVENTIONAL if self.model in _DRIVER else None
+
+    def stem(self, context: Context) -> str:
+        del context
+        return f"scsi{self.index}"
+
+    def problems(self, context: Context) -> Iterator[ConfigError]:
+        caps = context.site.caps
+        if self.model is None:
+            yield self._wrong("this QEMU has none of the default models", "write model=")
+        elif not self.kind and self.model not in _DRIVER:
+            yield self._wrong(f"model='{self.model}' is not supported", "virtio-scsi is")
+        elif self.model in _QOM and not caps.has_type(_QOM[self.model]):
+            yield self._wrong(f"this QEMU has no {_DRIVER[self.model]}", "write another model=")
+        yield from self._driver_problems(context)
+
+    def _driver_problems(self, context: Context) -> Iterator[ConfigError]:
+        written: dict[str, object] = {
+            "queues": self.queues,
+            "cmd_per_lun": self.cmd_per_lun,
+            "max_sectors": self.max_sectors,
+            "ioeventfd": self.ioeventfd,
+            "iothread": self.iothread,
+            "iothreads": self.mapping or None,
+        }
+        for name, value in (written | self.virtio.props()).items():
+            if value is not None and not self.kind:
+                yield self._wrong(f"<driver {name}> is for virtio-scsi only")
+        if self.iothread is not None and self.mapping:
+            yield self._wrong("<driver iothread=> together with <iothreads>")
+        threads = [row.iothread for row in self.mapping]
+        for thread in [*threads, *([self.iothread] if self.iothread else [])]:
+            if thread not in context.domain.iothreads.ids:
+                yield self._wrong(f"there is no iothread {thread}", "define it by <iothreads>")
+        if self.mapping and not context.site.caps.has_prop(
+            "virtio-scsi-pci", "iothread-vq-mapping"
+        ):
+            yield self._wrong("this QEMU can't map queues to iothreads")
+        queues = [queue for row in self.mapping for queue in row.queues]
+        if len(set(queues)) != len(queues) or len(set(threads)) != len(threads):
+            yield self._wrong("<iothreads> names an iothread or a queue twice")
+
+    def options(self, context: Context) -> Iterator[Option]:
+        if self.model is None:
+            return
+        if not self.kind:
+            props = {"driver": _DRIVER[self.model]} | placed(self, context)
+            yield Option.json("device", props)
+            return
+        mapping: list[dict[str, Value]] = [
+            {"iothread": f"iothread{row.iothread}", "vqs": row.queues or None}
+            for row in self.mapping
+        ]
+        own: dict[str, Value] = {
+            "driver": virtio_driver("virtio-scsi", self.address, self.kind),
+            "iothread": f"iothread{self.iothread}" if self.iothread else None,
+            "iothread-vq-mapping": mapping or None,
+            "num_queues": self.queues,
+            "cmd_per_lun": self.cmd_per_lun,
+            "max_sectors": self.max_sectors,
+            "ioeventfd": self.ioeventfd,
+        }
+        yield Option.json("device", own | self.virtio.props() | placed(self, context))
+
+    def _wrong(self, text: str, hint: str = "") -> ConfigError:
+        return ConfigError(f"<controller type='scsi'>: {text}", at=self.at, hint=hint)
+
+
+def _mapping(driver: Node) -> tuple[ThreadMapping, ...]:
+    found = driver.child("iothreads")
+    if found is None:
+        return ()
+    return tuple(
+        ThreadMapping(
+            iothread=row.required_integer("id", low=1),
+            queues=tuple(queue.required_integer("id", low=0) for queue in row.children("queue")),
+        )
+        for row in found.children("iothread")
+    )
+
+
+def _default_model(context: Context) -> ScsiModel | None:
+    site: Site = context.site
+    if site.arch in ("s390x", "loongarch64"):
+        return ScsiModel.VIRTIO_SCSI
+    for model, name in (
+        (ScsiModel.LSILOGIC, "lsi53c895a"),
+        (ScsiModel.VIRTIO_SCSI, "virtio-scsi-device"),
+    ):
+        if site.caps.has_type(name):
+            return model
+    return None

@@ -1,0 +1,53 @@
+"""The device families that qsuper knows.
+
+To add a family: write its module, put its classes in FAMILIES. Where families share an element,
+each `claims` its own.
+"""
+
+from typing import Final
+
+from qsuper.translate.devices.audio import Audio
+from qsuper.translate.devices.ccid import CcidController
+from qsuper.translate.devices.controller import (
+    FdcController,
+    IdeController,
+    SataController,
+    VirtioSerialController,
+)
+from qsuper.translate.devices.hub import Hub
+from qsuper.translate.devices.input import Input
+from qsuper.translate.devices.interface import Interface
+from qsuper.translate.devices.memballoon import Memballoon
+from qsuper.translate.devices.pci_controller import PciController
+from qsuper.translate.devices.rng import Rng
+from qsuper.translate.devices.scsi_controller import ScsiController
+from qsuper.translate.devices.sound import Sound
+from qsuper.translate.devices.usb_controller import UsbController
+from qsuper.translate.devices.watchdog import Watchdog
+from qsuper.translate.model import Device
+
+FAMILIES: Final[tuple[type[Device], ...]] = (
+    PciController,
+    UsbController,
+    ScsiController,
+    IdeController,
+    SataController,
+    VirtioSerialController,
+    FdcController,
+    # memory devices: here
+    Hub,
+    CcidController,
+    # disk, filesystem: here
+    Interface,
+    # smartcard, serial, parallel, channel, console, tpm: here
+    Input,
+    Audio,
+    # graphics, video: here
+    Sound,
+    Watchdog,
+    # redirdev, hostdev: here
+    Memballoon,
+    Rng,
+    # nvram, panic, shmem, vsock, crypto, pstore: here
+)
+"""In the order in which their options stand on the command line, which is libvirt's."""

@@ -1,0 +1,178 @@
+"""From the XML tree to a `Domain` that holds what the file says and no more."""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Final, TypeVar
+
+from qsuper.errors import ConfigError, ConfigErrors
+from qsuper.translate.controllers import inserted
+from qsuper.translate.families import FAMILIES
+from qsuper.translate.model import Device, Domain
+from qsuper.translate.node import Node
+from qsuper.translate.parts.clock import Clock
+from qsuper.translate.parts.cpu import Cpu
+from qsuper.translate.parts.features import Features
+from qsuper.translate.parts.iothreads import Iothreads
+from qsuper.translate.parts.lifecycle import LifecyclePart
+from qsuper.translate.parts.memory import Memory
+from qsuper.translate.parts.numa import Numa
+from qsuper.translate.parts.os import Os
+from qsuper.translate.parts.passthrough import Passthrough
+from qsuper.translate.parts.pm import Pm
+from qsuper.translate.parts.rest import accept_harmless, refused
+from qsuper.translate.parts.sysinfo import Sysinfo
+from qsuper.translate.parts.vcpu import Vcpu
+
+T = TypeVar("T")
+
+_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}")
+_LONGEST_NAME: Final = 200  # it becomes the name of a directory
+_OTHERS: Final = ("emulator", "domaindependency")  # under <devices>, and no device
+
+
+def parse(root: Node) -> Domain:
+    """Read a domain.
+
+    Raises:
+        ConfigErrors: something is wrong; it holds everything that was found.
+    """
+    if root.tag != "domain":
+        raise ConfigErrors([root.error("this is no domain", hint="the root must be <domain>")])
+    reader = _Reader(root)
+    domain = reader.domain()
+    accept_harmless(root)
+    if domain is None:
+        raise ConfigErrors(reader.errors)
+    return domain
+
+
+class _Reader:
+    """Reads part by part and goes on after an error, to find them all."""
+
+    def __init__(self, root: Node) -> None:
+        self.root = root
+        self.errors: list[ConfigError] = []
+
+    def domain(self) -> Domain | None:
+        root = self.root
+        is_kvm = self._tried(_is_kvm, root)
+        name = self._tried(_name, root)
+        uuid = self._tried(_uuid, root)
+        os = self._tried(Os.parse, root)
+        memory = self._tried(Memory.parse, root)
+        numa = self._tried(Numa.parse, root)
+        vcpu = self._tried(Vcpu.parse, root)
+        cpu = self._tried(Cpu.parse, root)
+        features = self._tried(Features.parse, root)
+        clock = self._tried(Clock.parse, root)
+        lifecycle = self._tried(LifecyclePart.parse, root)
+        sysinfo = self._tried(Sysinfo.parse, root)
+        pm = self._tried(Pm.parse, root)
+        passthrough = self._tried(Passthrough.parse, root)
+        iothreads = self._tried(Iothreads.parse, root)
+        self.errors.extend(refused(root))
+        devices = tuple(self._devices())
+        if self.errors:
+            return None
+        return Domain(
+            at=root.at,
+            name=_there(name),
+            uuid=_there(uuid),
+            is_kvm=_there(is_kvm),
+            emulator=_emulator(root),
+            os=_there(os),
+            memory=_there(memory),
+            numa=_there(numa),
+            vcpu=_there(vcpu),
+            cpu=_there(cpu),
+            features=_there(features),
+            clock=_there(clock),
+            lifecycle=_there(lifecycle),
+            sysinfo=_there(sysinfo),
+            pm=_there(pm),
+            passthrough=_there(passthrough),
+            iothreads=_there(iothreads),
+            devices=ordered(devices),
+        )
+
+    def _tried(self, read: Callable[[Node], T], node: Node) -> T | None:
+        try:
+            return read(node)
+        except ConfigError as error:
+            self.errors.append(error)
+        except ConfigErrors as several:
+            self.errors.extend(several.errors)
+        return None
+
+    def _devices(self) -> Iterator[Device]:
+        for section in self.root.children("devices"):
+            for node in section.children():
+                if node.tag in _OTHERS or node.tag.startswith("{"):
+                    continue
+                device = self._tried(_device, node)
+                if device is not None:
+                    yield device
+
+
+def ordered(devices: tuple[Device, ...]) -> tuple[Device, ...]:
+    """Sort by element, in the order of FAMILIES; controllers of one type by index."""
+    place: dict[str, int] = {}
+    for number, family in enumerate(FAMILIES):
+        place.setdefault(family.TAG, number)
+    result: tuple[Device, ...] = ()
+    for device in devices:
+        result = inserted(result, device)
+    return tuple(sorted(result, key=lambda device: place[device.TAG]))
+
+
+def _device(node: Node) -> Device:
+    same_tag = [family for family in FAMILIES if node.tag == family.TAG]
+    for family in same_tag:
+        if family.claims(node):
+            return family.parse(node)
+    if same_tag:
+        raise node.error(f"type='{node.get('type') or ''}' is not supported")
+    raise node.error(f"device <{node.tag}> is not supported")
+
+
+def _is_kvm(root: Node) -> bool:
+    kind = root.required("type")
+    if kind not in ("kvm", "qemu"):
+        raise root.error(f"type='{kind}' is not supported", hint="kvm or qemu")
+    return kind == "kvm"
+
+
+def _name(root: Node) -> str:
+    node = root.required_child("name")
+    name = node.text
+    if not name:
+        raise node.error("the name is empty")
+    if "/" in name or name in (".", "..") or not name.isprintable():
+        raise node.error(f"{name!r} can't be a name", hint="no slash, no control characters")
+    if len(name.encode()) > _LONGEST_NAME:
+        raise node.error("the name is too long", hint=f"at most {_LONGEST_NAME} bytes")
+    return name
+
+
+def _uuid(root: Node) -> str:
+    node = root.child("uuid")
+    if node is None:
+        return ""
+    if not _UUID.fullmatch(node.text):
+        raise node.error(f"'{node.text[:60]}' is no uuid", hint="8-4-4-4-12 hexadecimal digits")
+    digits = node.text.replace("-", "").lower()
+    cuts = (0, 8, 12, 16, 20, 32)
+    return "-".join(digits[a:b] for a, b in zip(cuts, cuts[1:], strict=False))
+
+
+def _emulator(root: Node) -> str | None:
+    for section in root.children("devices"):
+        for node in section.children("emulator"):
+            return node.file_text() or None
+    return None
+
+
+def _there(value: T | None) -> T:
+    if value is None:  # then there was an error, and nobody asks
+        raise AssertionError("a part is missing without an error")
+    return value

@@ -1,0 +1,32 @@
+"""The translation as a whole: a file's tree in, a launch plan out."""
+
+from dataclasses import replace
+
+from qsuper.caps import Caps
+from qsuper.translate.address import assign_addresses
+from qsuper.translate.alias import assign_aliases, number_nodes
+from qsuper.translate.boot import assign_boot_order
+from qsuper.translate.build import build
+from qsuper.translate.check import check, notices
+from qsuper.translate.defaults import fill_in, identify
+from qsuper.translate.model import Context, Translation
+from qsuper.translate.node import Node
+from qsuper.translate.parse import parse
+from qsuper.translate.site import HostData
+
+
+def translate(root: Node, caps: Caps, host: HostData) -> Translation:
+    """Translate a domain into what must be started.
+
+    Raises:
+        ConfigError, ConfigErrors: the file is wrong, or asks for what qsuper can't do.
+    """
+    domain = identify(parse(root), host)
+    site = domain.os.site(caps, host, is_kvm=domain.is_kvm)
+    context = fill_in(Context(domain, site))
+    context = assign_addresses(context)
+    context = replace(context, domain=assign_aliases(context))
+    context = replace(context, domain=number_nodes(assign_boot_order(context.domain)))
+    check(context)
+    said = (*root.unread(), *notices(context))
+    return Translation(plan=build(context), notices=said, domain=context.domain)

@@ -2,9 +2,9 @@
 
 All there is in it::
 
-[networks]              # what stands in for libvirt's networks
-default = "user"
-lab = "bridge:br0"
+    [networks]              # what stands in for libvirt's networks
+    default = "user"
+    lab = "bridge:br0"
 """
 
 import os

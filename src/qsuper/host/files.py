@@ -60,13 +60,16 @@ def read_regular(path: str, bytes_max: int) -> tuple[bytes, tuple[int, int]]:
     """
     # Without O_NONBLOCK a FIFO in the place of a file would hang us.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
-    with open(descriptor, "rb") as file:
+    try:
         found = os.fstat(descriptor)
         if stat.S_ISDIR(found.st_mode):
             raise OSError("is a directory")
         if not stat.S_ISREG(found.st_mode):
             raise OSError("is not a regular file")
-        data = file.read(bytes_max + 1)  # not st_size: files of /proc say 0
+        with open(descriptor, "rb", closefd=False) as file:
+            data = file.read(bytes_max + 1)  # not st_size: files of /proc say 0
+    finally:
+        os.close(descriptor)
     if len(data) > bytes_max:
         raise OSError(f"is bigger than {bytes_max >> 20} MiB")
     return data, (found.st_dev, found.st_ino)

@@ -8,8 +8,9 @@ from qsuper.host.files import read_xml
 from qsuper.translate.node import Node
 
 Pool = dict[str, Any]
-"""`type`; `path` of the target; `source`: `hosts` (each `name`, `port`), `devices`, `dir`, `name`,
-`auth` (`type`, `username`, `secret` with `uuid` or `usage`)."""
+"""`type`; `path` of the target; `source`: `host`, `port`, `device`, `dir`, `name`, and `auth`
+(`type`, `username`, `secret` with `uuid` or `usage`; None without). Of several hosts or devices
+the first."""
 
 
 def read_pools(directory: str) -> dict[str, Pool]:
@@ -44,26 +45,24 @@ def _pool(root: Node) -> Pool:
 def _source(source: Node) -> dict[str, Any]:
     auth = source.child("auth")
     return {
-        "hosts": [
-            {"name": host.get("name") or "", "port": host.get("port") or ""}
-            for host in source.children("host")
-        ],
-        "devices": [device.get("path") or "" for device in source.children("device")],
-        "dir": _path_of(source.child("dir")),
+        "host": _attribute(source.child("host"), "name"),
+        "port": _attribute(source.child("host"), "port"),
+        "device": _attribute(source.child("device"), "path"),
+        "dir": _attribute(source.child("dir"), "path"),
         "name": source.child_text("name") or "",
         "auth": _auth(auth) if auth else None,
     }
 
 
-def _path_of(element: Node | None) -> str:
-    return (element.get("path") if element else None) or ""
+def _attribute(element: Node | None, name: str) -> str:
+    return (element.get(name) if element else None) or ""
 
 
 def _auth(auth: Node) -> dict[str, Any]:
     secret = auth.child("secret")
     return {
-        "type": auth.get("type") or "",
-        "username": auth.get("username") or "",
+        "type": _attribute(auth, "type"),
+        "username": _attribute(auth, "username"),
         "secret": {
             name: text for name in ("uuid", "usage") if secret and (text := secret.get(name))
         },

@@ -140,7 +140,7 @@ class Surroundings:
                 hugepages=hugepages(),
                 numa_nodes=numa_nodes(),
                 nvram_dir=os.path.join(state, "nvram"),
-                secret_dir=os.path.join(paths.config_dir(), "secrets"),
+                credentials_dir=os.path.join(paths.config_dir(), "credentials"),
             )
         return data, firmware.notices if firmware else ()
 
@@ -194,4 +194,4 @@ def _arch(root: Node) -> str | None:
 
 def _asks_for_firmware(root: Node) -> bool:
     system = root.child("os")
-    return bool(system and system.has("firmware"))
+    return bool(system and (system.has("firmware") or system.child("loader")))

@@ -16,7 +16,7 @@ import signal
 import socket
 import subprocess  # noqa: TID251 - runs before there is a loop, and ends what it starts
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -143,10 +143,25 @@ def transcripts(
             )
             for emulator, tries_kvm in emulators.items()
         }
-        for step in (_Probe.greet, _Probe.go_on):
-            for probe in probes.values():
-                step(probe)
-        return {emulator: probe.result(emulator) for emulator, probe in probes.items()}
+        for probe in probes.values():
+            probe.greet()
+        for emulator, probe in probes.items():
+            with _of_qemu(emulator):
+                probe.go_on()
+        result: dict[str, Transcript] = {}
+        for emulator, probe in probes.items():
+            with _of_qemu(emulator):
+                result[emulator] = probe.result(emulator)
+        return result
+
+
+@contextlib.contextmanager
+def _of_qemu(emulator: str) -> Generator[None, None, None]:
+    """Take answers of another shape than QEMU's for what they are."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, StopIteration) as error:
+        raise EmulatorError(f"{emulator}: does not answer as QEMU does: {error!r}") from error
 
 
 class _Probe:
@@ -290,12 +305,12 @@ class _Conversation:
     def _replies(self) -> Iterator[Mapping[str, Json]]:
         for line in self._lines():
             try:
-                reply = json.loads(line)
-                if "return" in reply or "error" in reply:  # neither the greeting nor an event
-                    yield reply
+                reply = dict(json.loads(line))
             except (ValueError, TypeError, RecursionError):
-                words = bytes(line[:80]).decode(errors="replace")
+                words = line[:80].decode(errors="replace")
                 raise EmulatorError(f"{self._emulator}: no QMP: {words!r}") from None
+            if "return" in reply or "error" in reply:  # neither the greeting nor an event
+                yield reply
 
     def _lines(self) -> Iterator[bytes]:
         while True:

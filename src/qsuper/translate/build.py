@@ -32,35 +32,51 @@ def build(context: Context) -> LaunchPlan:
 
 
 def _options(context: Context) -> Iterator[Option]:
+    yield from _head(context)
+    yield from _identity(context)
+    for device in in_order(context.domain.devices):
+        yield from device.options(context)
+    yield from context.domain.features.device_options(context.site)
+    yield from context.domain.passthrough.options()
+    yield from context.domain.features.late_options(context.site)
+
+
+def _head(context: Context) -> Iterator[Option]:
+    """Give what the machine is made of: board, CPUs, memory."""
     domain, site = context.domain, context.site
+    panics = any(getattr(device, "model", None) == "hyperv" for device in context.devices("panic"))
+    plugged_bytes = sum(device.plugged_bytes for device in domain.devices)
     yield from domain.passthrough.compat_options()
     yield from domain.os.firmware_options(site)
     yield from domain.os.machine_options(
         site, features=domain.features, extra=_machine_props(context)
     )
     yield from domain.features.global_options(site)
-    yield from domain.cpu.options(site, features=domain.features, clock=domain.clock)
+    yield from domain.cpu.options(
+        site, features=domain.features, clock=domain.clock, has_hyperv_panic=panics
+    )
     yield from domain.os.bios_options(site)
-    plugged_bytes = sum(device.plugged_bytes for device in domain.devices)
-    yield from domain.memory.options(site, numa=domain.numa, plugged_bytes=plugged_bytes)
+    yield from domain.memory.options(
+        site, numa=domain.numa, domain=domain.name, plugged_bytes=plugged_bytes
+    )
     yield from domain.vcpu.options(site)
     yield from domain.iothreads.options()
+    yield from domain.memory.cell_options(site, numa=domain.numa, domain=domain.name)
+    yield from domain.memory.cell_options(site, numa=domain.numa, domain=domain.name)
     yield from domain.numa.options()
-    yield Option.word("uuid", domain.uuid)
+
+
+def _identity(context: Context) -> Iterator[Option]:
+    """Give who the guest is, its clock, and what it boots."""
+    domain, site = context.domain, context.site
     yield from domain.sysinfo.options(site, uuid=domain.uuid)
     if not context.has("graphics"):
         yield Option.keyed("display", {"type": "none"}, implied="type")
     yield Option.flag("no-user-config")
     yield Option.flag("nodefaults")
     yield from domain.clock.options(site)
-    yield Option.flag("no-shutdown")
     yield from domain.pm.options(site)
     yield from domain.os.boot_options(site)
-    for device in in_order(domain.devices):
-        yield from device.options(context)
-    yield from domain.features.device_options(site)
-    yield from domain.passthrough.options()
-    yield from domain.features.late_options(site)
 
 
 def in_order(devices: tuple[Device, ...]) -> list[Device]:
@@ -76,7 +92,8 @@ def _machine_props(context: Context) -> Props:
     domain, site = context.domain, context.site
     props: Props = {
         **domain.clock.machine_props(site),
-        "memory-backend": domain.memory.machine_backend(site, numa=domain.numa),
+        **domain.memory.machine_props(site, numa=domain.numa),
+        **domain.numa.machine_props(),
     }
     for device in context.domain.devices:
         props = {**props, **device.machine_props(context)}

@@ -20,17 +20,32 @@ def check(context: Context) -> None:
 
 def notices(context: Context) -> Iterator[Notice]:
     """Give what the user should know and is no error."""
-    for device in context.domain.devices:
+    domain = context.domain
+    yield from domain.cpu.notices()
+    yield from domain.vcpu.notices()
+    yield from domain.numa.notices(context.site)
+    yield from domain.passthrough.notices()
+    for device in domain.devices:
         yield from device.notices(context)
 
 
 def _problems(context: Context) -> Iterator[ConfigError]:
     domain, site = context.domain, context.site
     yield from domain.os.problems(site, features=domain.features)
+    yield from domain.vcpu.problems(site)
+    yield from domain.numa.problems(site, vcpu=domain.vcpu)
+    plugged_bytes = sum(device.plugged_bytes for device in domain.devices)
+    yield from domain.memory.problems(site, numa=domain.numa, plugged_bytes=plugged_bytes)
+    yield from domain.cpu.problems(site)
     yield from domain.features.problems(site)
     yield from domain.clock.problems(site)
     yield from domain.pm.problems(site)
     yield from domain.sysinfo.problems(site, uuid=domain.uuid)
+    yield from domain.cpu.problems(site)
+    yield from domain.vcpu.problems(site)
+    yield from domain.numa.problems(site, vcpu=domain.vcpu)
+    plugged_bytes = sum(device.plugged_bytes for device in domain.devices)
+    yield from domain.memory.problems(site, numa=domain.numa, plugged_bytes=plugged_bytes)
     yield from pci_problems(context)
     for device in context.domain.devices:
         yield from device.problems(context)

@@ -41,7 +41,8 @@ def fill_in(context: Context) -> Context:
         raise ConfigErrors(errors)
     domain = context.domain
     firmware = domain.os.defaulted(context.site, name=domain.name, pm=domain.pm)
-    context = replace(context, domain=replace(domain, os=firmware))
+    numa = domain.numa.defaulted(domain.vcpu)
+    context = replace(context, domain=replace(domain, os=firmware, numa=numa))
     context = _with(context, _indexed(context.domain.devices))
     for family in FAMILIES:
         for device in family.missing(context):

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Final, TypeVar
 
 from qsuper.errors import ConfigError, ConfigErrors
@@ -162,7 +163,7 @@ def _uuid(root: Node) -> str:
         raise node.error(f"'{node.text[:60]}' is no uuid", hint="8-4-4-4-12 hexadecimal digits")
     digits = node.text.replace("-", "").lower()
     cuts = (0, 8, 12, 16, 20, 32)
-    return "-".join(digits[a:b] for a, b in zip(cuts, cuts[1:], strict=False))
+    return "-".join(digits[a:b] for a, b in pairwise(cuts))
 
 
 def _emulator(root: Node) -> str | None:

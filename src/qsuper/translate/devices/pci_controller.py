@@ -150,7 +150,8 @@ class PciController(Device):
         if self.hole_kib is not None and self.model not in _ROOTS:
             yield self._wrong("<pcihole64> belongs to the root")
         yield from self._target_problems()
-        if self.node is not None and self.node not in context.domain.numa.cells:
+        cells = [cell.number for cell in context.domain.numa.cells]
+        if self.node is not None and self.node not in cells:
             yield self._wrong(f"NUMA node {self.node} is not in <cpu><numa>")
         if self.index > 0 and self.model and not self._driver(context):
             yield self._wrong(f"this QEMU has no {' or '.join(self._drivers())}")

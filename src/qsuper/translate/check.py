@@ -41,11 +41,6 @@ def _problems(context: Context) -> Iterator[ConfigError]:
     yield from domain.clock.problems(site)
     yield from domain.pm.problems(site)
     yield from domain.sysinfo.problems(site, uuid=domain.uuid)
-    yield from domain.cpu.problems(site)
-    yield from domain.vcpu.problems(site)
-    yield from domain.numa.problems(site, vcpu=domain.vcpu)
-    plugged_bytes = sum(device.plugged_bytes for device in domain.devices)
-    yield from domain.memory.problems(site, numa=domain.numa, plugged_bytes=plugged_bytes)
     yield from pci_problems(context)
     for device in context.domain.devices:
         yield from device.problems(context)

@@ -2,24 +2,246 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Self
+from datetime import UTC, datetime
+from enum import StrEnum, unique
+from typing import Final, Self
 
-from qsuper.options import Option
+from qsuper.errors import ConfigError
+from qsuper.options import Option, Props, Value
 from qsuper.translate.node import Node
 from qsuper.translate.site import Site
+
+_YEAR_S: Final = 366 * 24 * 3600
+_LAST_S: Final = 253402300799  # the end of the year 9999, which -rtc can't write beyond
+
+
+@unique
+class Offset(StrEnum):
+    """What the real-time clock starts from."""
+
+    UTC = "utc"
+    LOCALTIME = "localtime"
+    VARIABLE = "variable"
+    TIMEZONE = "timezone"
+    ABSOLUTE = "absolute"
+
+
+@unique
+class Basis(StrEnum):
+    """What a variable offset is added to."""
+
+    UTC = "utc"
+    LOCALTIME = "localtime"
+
+
+@unique
+class TimerName(StrEnum):
+    """The timers that libvirt knows."""
+
+    PLATFORM = "platform"
+    PIT = "pit"
+    RTC = "rtc"
+    HPET = "hpet"
+    TSC = "tsc"
+    KVMCLOCK = "kvmclock"
+    HYPERVCLOCK = "hypervclock"
+    ARMVTIMER = "armvtimer"
+
+
+@unique
+class TickPolicy(StrEnum):
+    """What happens to ticks that came while the guest could not run."""
+
+    DELAY = "delay"
+    CATCHUP = "catchup"
+    MERGE = "merge"
+    DISCARD = "discard"
+
+
+@unique
+class Track(StrEnum):
+    """Which of the host's clocks the real-time clock follows."""
+
+    BOOT = "boot"
+    GUEST = "guest"
+    WALL = "wall"
+    REALTIME = "realtime"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timer:
+    """`<timer>`."""
+
+    node: Node
+    name: TimerName
+    is_present: bool | None = None
+    policy: TickPolicy | None = None
+    track: Track | None = None
+    frequency_hz: int | None = None
+
+
+_TRACKS: Final = {Track.GUEST: "vm", Track.WALL: "host", Track.REALTIME: "rt"}
+_NOTHING: Final = frozenset[TickPolicy]()
+_POLICIES: Final = {
+    TimerName.RTC: frozenset({TickPolicy.DELAY, TickPolicy.CATCHUP}),
+    TimerName.PIT: frozenset({TickPolicy.DELAY, TickPolicy.CATCHUP, TickPolicy.DISCARD}),
+    TimerName.ARMVTIMER: frozenset({TickPolicy.DELAY, TickPolicy.DISCARD}),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clock:
     """The real-time clock and the timers."""
 
+    node: Node | None = None
+    offset: Offset = Offset.UTC
+    basis: Basis = Basis.UTC
+    adjustment_s: int = 0
+    start_s: int = 0
+    """Since the epoch; of an absolute clock."""
+    timers: tuple[Timer, ...] = ()
+
     @classmethod
     def parse(cls, node: Node) -> Self:
-        """Read `<clock>` of `<domain>`."""
-        node.child("clock")
-        return cls()
+        """Read `<clock>` of `<domain>`.
+
+        Raises:
+            ConfigError: an unknown word, a number out of range, a timer given twice.
+        """
+        found = node.child("clock")
+        if found is None:
+            return cls()
+        offset = found.enum("offset", Offset, Offset.UTC)
+        return cls(
+            node=found,
+            offset=offset,
+            basis=found.enum("basis", Basis, Basis.UTC),
+            adjustment_s=_adjustment(found, offset),
+            start_s=_start(found, offset),
+            timers=tuple(_timers(found)),
+        )
+
+    def timer(self, name: TimerName) -> Timer | None:
+        return next((timer for timer in self.timers if timer.name is name), None)
+
+    def problems(self, site: Site) -> Iterator[ConfigError]:
+        """Give what QEMU can't do, and times that can't be computed."""
+        if self.node is not None:
+            if self.offset is Offset.TIMEZONE:
+                yield self.node.error(
+                    "offset='timezone' is not supported by QEMU", hint="use variable or utc"
+                )
+            if self._needs_now and site.host.now_s is None:
+                yield self.node.error(
+                    "the clock can't be computed: the host's time is not known here",
+                    hint="offset='utc'",
+                )
+        for timer in self.timers:
+            yield from _timer_problems(timer, site)
+
+    def cpu_props(self, site: Site) -> Props:
+        """Give the CPU flags of the timers that are CPU features."""
+        props: dict[str, Value] = {}
+        for timer in self.timers:
+            match timer.name:
+                case TimerName.KVMCLOCK if timer.is_present is not None:
+                    props["kvmclock"] = timer.is_present
+                case TimerName.HYPERVCLOCK if timer.is_present:
+                    props["hv-time"] = True
+                case TimerName.TSC if timer.frequency_hz:
+                    props["tsc-frequency"] = timer.frequency_hz
+                case TimerName.ARMVTIMER if site.is_arm and timer.policy is not None:
+                    props["kvm-no-adjvtime"] = timer.policy is TickPolicy.DISCARD
+                case _:
+                    pass
+        return props
+
+    def machine_props(self, site: Site) -> Props:
+        """Give `hpet=` of `-machine`."""
+        timer = self.timer(TimerName.HPET)
+        return {"hpet": timer.is_present if timer is not None and site.is_x86 else None}
 
     def options(self, site: Site) -> Iterator[Option]:
         """Give `-rtc` and the timers' `-global`."""
-        del site
-        yield Option.keyed("rtc", {"base": "utc"})
+        rtc, pit = self.timer(TimerName.RTC), self.timer(TimerName.PIT)
+        catches_up = rtc is not None and rtc.policy is TickPolicy.CATCHUP
+        props: Props = {
+            "base": self._base(site),
+            "clock": _TRACKS.get(rtc.track) if rtc is not None and rtc.track else None,
+            "driftfix": "slew" if catches_up else None,
+        }
+        yield Option.keyed("rtc", props)
+        loses = pit is not None and pit.policy in (TickPolicy.DELAY, TickPolicy.DISCARD)
+        if pit is not None and loses and site.caps.has_prop("kvm-pit", "lost_tick_policy"):
+            yield Option.word("global", f"kvm-pit.lost_tick_policy={pit.policy}")
+
+    @property
+    def _needs_now(self) -> bool:
+        is_moved = self.adjustment_s != 0
+        return self.offset is Offset.VARIABLE and (is_moved or self.basis is Basis.LOCALTIME)
+
+    def _base(self, site: Site) -> str:
+        match self.offset:
+            case Offset.LOCALTIME:
+                return "localtime"
+            case Offset.ABSOLUTE:
+                return _date(self.start_s)
+            case Offset.VARIABLE if self._needs_now:
+                local = site.host.utc_offset_s if self.basis is Basis.LOCALTIME else 0
+                return _date((site.host.now_s or 0) + local + self.adjustment_s)
+            case _:
+                return "utc"
+
+
+def _date(seconds: int) -> str:
+    clamped = max(0, min(seconds, _LAST_S))
+    return datetime.fromtimestamp(clamped, tz=UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def _adjustment(node: Node, offset: Offset) -> int:
+    """Read `adjustment`; `reset` (start over at each start) is no adjustment."""
+    if offset is Offset.VARIABLE or node.get("adjustment") not in (None, "reset"):
+        return node.integer("adjustment", low=-100 * _YEAR_S, high=100 * _YEAR_S) or 0
+    return 0
+
+
+def _start(node: Node, offset: Offset) -> int:
+    if offset is not Offset.ABSOLUTE:
+        return 0
+    if node.get("start") == "epoch":
+        return 0
+    return node.required_integer("start", low=0, high=_LAST_S)
+
+
+def _timers(node: Node) -> Iterator[Timer]:
+    seen: set[TimerName] = set()
+    for found in node.children("timer"):
+        name = found.enum("name", TimerName)
+        if name in seen:
+            raise found.error(f"timer '{name}' is given twice", hint="one of each name")
+        seen.add(name)
+        for catchup in found.children("catchup"):
+            catchup.ignore("threshold", "slew", "limit")  # libvirt reads them too, for no driver
+        yield Timer(
+            node=found,
+            name=name,
+            is_present=found.yes_no("present"),
+            policy=found.enum("tickpolicy", TickPolicy, None),
+            track=found.enum("track", Track, None),
+            frequency_hz=found.integer("frequency", low=0, high=2**63 - 1),
+        )
+
+
+def _timer_problems(timer: Timer, site: Site) -> Iterator[ConfigError]:
+    allowed = _POLICIES.get(timer.name, _NOTHING)
+    if timer.policy is not None and allowed and timer.policy not in allowed:
+        yield timer.node.error(
+            f"tickpolicy='{timer.policy}' is not supported by QEMU for '{timer.name}'",
+            hint=f"one of {', '.join(sorted(allowed))}",
+        )
+    if timer.name is TimerName.PLATFORM:
+        yield timer.node.error("timer 'platform' is not supported by QEMU", hint="remove it")
+    if timer.name is TimerName.RTC and timer.track is Track.BOOT:
+        yield timer.node.error("track='boot' is not supported by QEMU", hint="guest or wall")
+    if timer.name is TimerName.ARMVTIMER and not site.is_arm:
+        yield timer.node.error("only ARM guests have it", hint="remove it")

@@ -1,29 +1,309 @@
-"""`<cpu>`: the model of the virtual CPU and its features."""
+"""`<cpu>`: the model of the virtual CPU and its features.
 
+Source: libvirt `formatdomain.rst`, "CPU model and topology"; `qemuBuildCpuCommandLine`.
+"""
+
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Self
+from enum import StrEnum, unique
+from typing import Final, Self
 
-from qsuper.options import Option
+from qsuper.errors import ConfigError, Notice
+from qsuper.options import Option, Props, Value
 from qsuper.translate.node import Node
 from qsuper.translate.parts.clock import Clock
 from qsuper.translate.parts.features import Features
+from qsuper.translate.parts.hostmodel import HostModel, host_model, known_features
 from qsuper.translate.site import Site
+
+_TYPE_SUFFIX: Final = re.compile(r"-(x86_64|i386|arm|riscv|riscv32|riscv64|[a-z0-9]+)-cpu")
+_NAME: Final = re.compile(r"[A-Za-z0-9_.+-]{1,100}", re.ASCII)
+_SVE: Final = re.compile(r"sve[0-9]+", re.ASCII)
+_RENAMED: Final = {"pclmuldq": "pclmulqdq"}
+"""libvirt's names of features that QEMU spells otherwise, beyond `_` for `-`."""
+_VENDOR_LENGTH: Final = 12
+_MOST_PHYS_BITS: Final = 64
+
+
+@unique
+class CpuMode(StrEnum):
+    """Where the model comes from."""
+
+    CUSTOM = "custom"
+    HOST_MODEL = "host-model"
+    HOST_PASSTHROUGH = "host-passthrough"
+    MAXIMUM = "maximum"
+
+
+@unique
+class CpuMatch(StrEnum):
+    """How the model is compared with the host's CPU."""
+
+    MINIMUM = "minimum"
+    EXACT = "exact"
+    STRICT = "strict"
+
+
+@unique
+class Policy(StrEnum):
+    """What becomes of a feature."""
+
+    FORCE = "force"
+    REQUIRE = "require"
+    OPTIONAL = "optional"
+    DISABLE = "disable"
+    FORBID = "forbid"
+
+
+@unique
+class CacheMode(StrEnum):
+    """Which caches the guest sees."""
+
+    EMULATE = "emulate"
+    PASSTHROUGH = "passthrough"
+    DISABLE = "disable"
+
+
+@unique
+class PhysBitsMode(StrEnum):
+    """Where the width of physical addresses comes from."""
+
+    PASSTHROUGH = "passthrough"
+    EMULATE = "emulate"
+
+
+_CACHES: Final[dict[CacheMode, Props]] = {
+    CacheMode.EMULATE: {"l3-cache": True, "host-cache-info": False},
+    CacheMode.PASSTHROUGH: {"host-cache-info": True, "l3-cache": False},
+    CacheMode.DISABLE: {"l3-cache": False, "host-cache-info": False},
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhysBits:
+    """`<maxphysaddr>`."""
+
+    node: Node
+    mode: PhysBitsMode
+    bits: int | None = None
+    limit: int | None = None
+
+    @property
+    def props(self) -> Props:
+        if self.mode is PhysBitsMode.EMULATE:
+            return {"phys-bits": self.bits}
+        return {"host-phys-bits": True, "host-phys-bits-limit": self.limit}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cpu:
     """The CPU that the guest sees."""
 
+    node: Node | None = None
+    mode: CpuMode | None = None
+    """None: nothing is said of the model, and the machine's default is taken."""
+    match: CpuMatch = CpuMatch.EXACT
+    model: str = ""
+    may_fall_back: bool = True
+    vendor_id: str | None = None
+    is_migratable: bool | None = None
+    features: tuple[tuple[str, Policy], ...] = ()
+    cache_node: Node | None = None
+    cache_mode: CacheMode | None = None
+    cache_level: int | None = None
+    phys_bits: PhysBits | None = None
+
     @classmethod
     def parse(cls, node: Node) -> Self:
-        """Read `<cpu>` of `<domain>`."""
-        node.child("cpu")
-        return cls()
+        """Read `<cpu>` of `<domain>`, without what `Vcpu` and `Numa` read of it.
+
+        Raises:
+            ConfigError: an unknown word, a model that is missing, a feature given twice.
+        """
+        found = node.child("cpu")
+        if found is None:
+            return cls()
+        # How libvirtd compares CPUs before a start and at migrations.
+        found.ignore("check", "deprecated_features")
+        found.accept("vendor")
+        model, cache = found.child("model"), found.child("cache")
+        bits = found.child("maxphysaddr")
+        name = model.text if model is not None else ""
+        if name and not _NAME.fullmatch(name):
+            raise found.error(f"model '{name[:60]}' can't be a model")
+        mode = found.enum("mode", CpuMode, None)
+        if mode is CpuMode.CUSTOM and not name:
+            raise found.error("mode='custom' needs a <model>", hint="qemu-system-... -cpu help")
+        if model is not None:
+            model.accept()
+        return cls(
+            node=found,
+            mode=CpuMode.CUSTOM if mode is None and name else mode,
+            match=found.enum("match", CpuMatch, CpuMatch.EXACT),
+            model=name,
+            may_fall_back=model is None or model.get("fallback") != "forbid",
+            vendor_id=_vendor_id(model) if model is not None else None,
+            is_migratable=found.on_off("migratable"),
+            features=tuple(_features(found)),
+            cache_node=cache,
+            cache_mode=cache.enum("mode", CacheMode) if cache is not None else None,
+            cache_level=cache.integer("level", low=1, high=3) if cache is not None else None,
+            phys_bits=_phys_bits(bits) if bits is not None else None,
+        )
+
+    def problems(self, site: Site) -> Iterator[ConfigError]:
+        """Give what the accelerator or the architecture can't do."""
+        if self.node is None:
+            return
+        passes_through = self.mode is CpuMode.HOST_PASSTHROUGH
+        if passes_through and not site.is_kvm and not site.host.force_tcg:
+            yield self.node.error("mode='host-passthrough' needs KVM", hint="mode='maximum'")
+        if self.mode is CpuMode.HOST_MODEL and host_model(site) is None:
+            yield self.node.error(
+                "mode='host-model' can't be made out: the emulator does not describe its CPUs",
+                hint="mode='host-passthrough' with KVM, mode='maximum' without",
+            )
+        models = site.caps.cpu_models.get("kvm" if site.is_kvm else "tcg")
+        if self.mode is CpuMode.CUSTOM and models and self.model not in models:
+            yield self.node.error(
+                f"the emulator has no CPU model '{self.model}'", hint="qemu-system-... -cpu help"
+            )
+        yield from self._cache_problems(site)
+        bits = self.phys_bits
+        if bits is not None and not site.is_x86:
+            yield bits.node.error("only x86 guests have it", hint="remove it")
+
+    def notices(self) -> Iterator[Notice]:
+        """Tell where the guest's CPU is less than libvirt would make it."""
+        if self.node is not None and self.match is CpuMatch.MINIMUM:
+            yield self.node.notice("match='minimum' adds nothing of the host's to the model")
+
+    def _cache_problems(self, site: Site) -> Iterator[ConfigError]:
+        node, mode = self.cache_node, self.cache_mode
+        if node is None:
+            return
+        if not site.is_x86:
+            yield node.error("only x86 guests have it", hint="remove it")
+        if mode is CacheMode.EMULATE and self.cache_level != 3:  # noqa: PLR2004 - L3
+            yield node.error("mode='emulate' is for level='3' alone", hint="level='3'")
+        if mode is not CacheMode.EMULATE and self.cache_level is not None:
+            yield node.error(f"mode='{mode}' has no level", hint="remove level=")
+        is_host = self.mode in (CpuMode.HOST_PASSTHROUGH, CpuMode.MAXIMUM)
+        if mode is CacheMode.PASSTHROUGH and not is_host:
+            yield node.error("mode='passthrough' needs the host's CPU", hint="host-passthrough")
 
     def options(
         self, site: Site, *, features: Features, clock: Clock, has_hyperv_panic: bool = False
     ) -> Iterator[Option]:
-        """Give `-cpu`."""
-        del site, features, clock, has_hyperv_panic
-        yield Option.keyed("cpu", {"": "max"}, implied="")
+        """Give `-cpu`; nothing on a machine that has no CPUs to choose."""
+        model = self._model(site)
+        flags: dict[str, Value] = dict(clock.cpu_props(site))
+        flags |= features.cpu_props()
+        if has_hyperv_panic:
+            flags["hv-crash"] = True
+        flags |= features.late_cpu_props()
+        if self.cache_mode is not None:
+            flags |= _CACHES[self.cache_mode]
+        if self.phys_bits is not None:
+            flags |= self.phys_bits.props
+        if not model and any(value is not None for value in flags.values()):
+            model = {"model": _default_model(site)}
+        if model:
+            yield Option.keyed("cpu", {**model, **flags}, implied="model")
+
+    def _model(self, site: Site) -> Props:
+        match self.mode:
+            case CpuMode.HOST_PASSTHROUGH | CpuMode.MAXIMUM:
+                return self._whole_host(site)
+            case CpuMode.HOST_MODEL:
+                found = host_model(site)
+                return self._with_features(found, site) if found is not None else {}
+            case CpuMode.CUSTOM:
+                base = HostModel(name=self.model, props={})
+                return self._with_features(base, site)
+            case None:
+                # libvirt names the default only where it is one CPU for KVM and TCG alike.
+                named = site.is_x86 or not site.is_kvm
+                default = _default_model(site) if named else ""
+                return {"model": default} if default else {}
+
+    def _whole_host(self, site: Site) -> Props:
+        is_host = self.mode is CpuMode.HOST_PASSTHROUGH and site.is_kvm
+        props: dict[str, Value] = {"model": "host" if is_host else "max"}
+        if is_host and site.arch == "armv7l" and site.caps.arch == "aarch64":
+            props["aarch64"] = False
+        probed = "max-x86_64-cpu" if site.is_x86 else "max-arm-cpu"
+        if site.caps.has_prop(probed, "migratable"):
+            props["migratable"] = self.is_migratable is not False
+        return props | self._flags(site)
+
+    def _with_features(self, base: HostModel, site: Site) -> Props:
+        props: dict[str, Value] = {"model": base.name, "vendor": self.vendor_id}
+        flags = {**base.props, **self._flags(site)}
+        return props | flags
+
+    def _flags(self, site: Site) -> dict[str, Value]:
+        known = known_features(site)
+        flags: dict[str, Value] = {}
+        for written, policy in self.features:
+            name = _feature_name(written, site)
+            is_off = policy in (Policy.DISABLE, Policy.FORBID)
+            if known and name not in known and (is_off or policy is Policy.OPTIONAL):
+                continue  # the emulator can't give what it does not know
+            if policy is Policy.OPTIONAL:
+                flags[name] = bool(known.get(name))
+            else:
+                flags[name] = not is_off
+        if site.is_arm and any(_SVE.fullmatch(name) and flags[name] for name in flags):
+            flags.setdefault("sve", True)
+        return flags
+
+
+def _default_model(site: Site) -> str:
+    info = site.machine_info
+    if site.arch == "i686" and site.caps.arch == "x86_64":
+        return "qemu32"
+    accel = "kvm" if site.is_kvm else "tcg"
+    by_accel = site.caps.default_cpus.get(accel, {}).get(site.machine)
+    name = by_accel or (info.default_cpu if info is not None else None) or ""
+    found = _TYPE_SUFFIX.search(name)
+    return name[: found.start()] if found else name
+
+
+def _feature_name(name: str, site: Site) -> str:
+    if not site.is_x86:
+        return name
+    return _RENAMED.get(name, name).replace("_", "-")
+
+
+def _features(node: Node) -> Iterator[tuple[str, Policy]]:
+    seen: set[str] = set()
+    for found in node.children("feature"):
+        name = found.required("name")
+        if not _NAME.fullmatch(name):
+            raise found.error(f"name='{name[:60]}' can't be a feature")
+        if name in seen:
+            raise found.error(f"feature '{name}' is given twice")
+        seen.add(name)
+        yield name, found.enum("policy", Policy, Policy.REQUIRE)
+
+
+def _vendor_id(model: Node) -> str | None:
+    vendor = model.get("vendor_id")
+    if vendor is not None and (len(vendor) != _VENDOR_LENGTH or "," in vendor):
+        raise model.error(f"vendor_id='{vendor[:60]}' is none", hint="12 characters, no comma")
+    return vendor
+
+
+def _phys_bits(node: Node) -> PhysBits:
+    mode = node.enum("mode", PhysBitsMode)
+    bits = node.integer("bits", low=1, high=_MOST_PHYS_BITS)
+    limit = node.integer("limit", low=1, high=_MOST_PHYS_BITS)
+    if mode is PhysBitsMode.EMULATE and bits is None:
+        raise node.error("attribute 'bits' is missing", hint="such as bits='42'")
+    if mode is PhysBitsMode.EMULATE and limit is not None:
+        raise node.error("mode='emulate' has no limit", hint="remove limit=")
+    if mode is PhysBitsMode.PASSTHROUGH and bits is not None:
+        raise node.error("mode='passthrough' has no bits", hint="remove bits=")
+    return PhysBits(node=node, mode=mode, bits=bits, limit=limit)

@@ -1,10 +1,24 @@
 """`<on_poweroff>`, `<on_reboot>`, `<on_crash>`: what follows when the guest ends by itself."""
 
 from dataclasses import dataclass
+from enum import StrEnum, unique
 from typing import Self
 
+from qsuper.errors import ConfigError
 from qsuper.plan import Lifecycle, OnEnd
 from qsuper.translate.node import Node
+
+_COREDUMPS = (OnEnd.COREDUMP_DESTROY, OnEnd.COREDUMP_RESTART)
+
+
+@unique
+class _OnLockFailure(StrEnum):
+    """What follows when the lease of a disk is lost; QEMU guests know no leases without libvirt."""
+
+    POWEROFF = "poweroff"
+    RESTART = "restart"
+    PAUSE = "pause"
+    IGNORE = "ignore"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,7 +29,14 @@ class LifecyclePart:
 
     @classmethod
     def parse(cls, node: Node) -> Self:
-        """Read the three elements of `<domain>`."""
+        """Read the elements of `<domain>`.
+
+        Raises:
+            ConfigError: an unknown word, or a core dump where nothing has crashed.
+        """
+        lock = node.child("on_lockfailure")
+        if lock is not None and lock.text:
+            lock.enum_text(_OnLockFailure)
         return cls(
             lifecycle=Lifecycle(
                 on_poweroff=_word(node, "on_poweroff", OnEnd.DESTROY),
@@ -27,4 +48,13 @@ class LifecyclePart:
 
 def _word(node: Node, tag: str, default: OnEnd) -> OnEnd:
     found = node.child(tag)
-    return default if found is None else found.enum_text(OnEnd)
+    if found is None:
+        return default
+    word = found.enum_text(OnEnd)
+    if word in _COREDUMPS and tag != "on_crash":
+        raise _misplaced(found, word)
+    return word
+
+
+def _misplaced(found: Node, word: OnEnd) -> ConfigError:
+    return found.error(f"'{word}' is for <on_crash> only", hint="destroy, restart or preserve")

@@ -2,36 +2,139 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
 
-from qsuper.options import Option
+from qsuper.errors import ConfigError
+from qsuper.options import Option, Props
 from qsuper.translate.node import Node
+from qsuper.translate.parts.backing import Backing, MemoryObject, memory_options
 from qsuper.translate.parts.numa import Numa
 from qsuper.translate.site import Site
+
+_MIB: Final = 1 << 20
+_KIB: Final = 1 << 10
+_MOST_BYTES: Final = 1 << 62
+_MOST_SLOTS: Final = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
     """The guest's RAM."""
 
-    size_bytes: int
+    node: Node
+    size_bytes: int | None = None
     """What `<memory>` says: all of it, pluggable devices included."""
+    current_bytes: int | None = None
+    """What the balloon leaves to the guest."""
+    maximum_bytes: int | None = None
+    """What can be plugged in up to."""
+    slots: int = 0
+    is_dumped: bool = False
+    """Core dumps of QEMU hold the guest's memory."""
+    backing: Backing
 
     @classmethod
     def parse(cls, node: Node) -> Self:
-        """Read the memory elements of `<domain>`."""
-        return cls(size_bytes=node.required_child("memory").bytes_text())
+        """Read the memory elements of `<domain>`.
 
-    def options(self, site: Site, *, numa: Numa, plugged_bytes: int = 0) -> Iterator[Option]:
+        Raises:
+            ConfigError: a quantity is none, or too big.
+        """
+        found, current, most = (
+            node.child("memory"),
+            node.child("currentMemory"),
+            node.child("maxMemory"),
+        )
+        return cls(
+            node=found if found is not None else node,
+            size_bytes=_bytes(found) if found is not None else None,
+            current_bytes=_bytes(current) if current is not None else None,
+            maximum_bytes=_bytes(most) if most is not None else None,
+            slots=(most.integer("slots", low=0, high=_MOST_SLOTS) or 0) if most is not None else 0,
+            is_dumped=bool(found.on_off("dumpCore")) if found is not None else False,
+            backing=Backing.parse(node),
+        )
+
+    def initial_bytes(self, numa: Numa, *, plugged_bytes: int) -> int:
+        """Give the size of the memory at start, without devices, in whole MiB."""
+        if numa.cells:
+            return sum(cell.size_bytes for cell in numa.cells)
+        return _whole((self.size_bytes or 0) - plugged_bytes)
+
+    def problems(self, site: Site, *, numa: Numa, plugged_bytes: int = 0) -> Iterator[ConfigError]:
+        """Give what does not add up, or what the host has not."""
+        initial = self.initial_bytes(numa, plugged_bytes=plugged_bytes)
+        if not self.size_bytes and not numa.cells:
+            yield self.node.error("there is no memory", hint="<memory unit='MiB'>512</memory>")
+        elif initial <= 0:
+            yield self.node.error("the memory devices are bigger than all memory")
+        most = self.maximum_bytes
+        if most is not None and most < initial + plugged_bytes:
+            yield self.node.error("<maxMemory> is smaller than the memory", hint="make it bigger")
+        if plugged_bytes and most is None:
+            yield self.node.error("memory devices need <maxMemory slots=>", hint="add it")
+        yield from self.backing.problems(site, cells=len(numa.cells))
+
+    def machine_props(self, site: Site, *, numa: Numa) -> Props:
+        """Give `dump-guest-core=`, `mem-merge=`, `memory-backend=` of `-machine`."""
+        return {
+            "dump-guest-core": self.is_dumped,
+            "mem-merge": None if self.backing.shares_pages else False,
+            "memory-backend": None if numa.cells else _ram_id(site),
+        }
+
+    def options(
+        self, site: Site, *, numa: Numa, domain: str, plugged_bytes: int = 0
+    ) -> Iterator[Option]:
         """Give `-m`, the object of the RAM, `-overcommit`.
 
         Args:
+            site: The ground.
+            numa: The cells, whose sizes count where there are some.
+            domain: The domain's name, for the paths of files.
             plugged_bytes: Size of all memory devices (dimm, nvdimm, ...) together.
         """
-        del site, numa
-        yield Option.keyed("m", {"size": f"{(self.size_bytes - plugged_bytes) // 1024}k"})
+        initial = self.initial_bytes(numa, plugged_bytes=plugged_bytes)
+        most = self.maximum_bytes
+        props: Props = {
+            "size": f"{initial // _KIB}k",
+            "slots": self.slots or None,
+            "maxmem": None if most is None else f"{_whole(most) // _KIB}k",
+        }
+        yield Option.keyed("m", props)
+        ram_id = _ram_id(site)
+        if not numa.cells and ram_id is not None:
+            piece = MemoryObject(alias=ram_id, size_bytes=initial, domain=domain, is_system=True)
+            yield from memory_options(piece, self.backing, numa.tune.binding(None), site)
+        yield Option.keyed("overcommit", {"mem-lock": self.backing.is_locked})
 
-    def machine_backend(self, site: Site, *, numa: Numa) -> str | None:
-        """Give the value of `-machine memory-backend=`; None with NUMA cells."""
-        del site, numa
-        return None
+    def cell_options(self, site: Site, *, numa: Numa, domain: str) -> Iterator[Option]:
+        """Give the objects of the cells' memory; they stand before `-numa`."""
+        for cell in numa.cells:
+            piece = MemoryObject(
+                alias=cell.backend,
+                size_bytes=cell.size_bytes,
+                domain=domain,
+                cell=cell.number,
+                access=cell.access,
+                discards=cell.discards,
+            )
+            binding = numa.tune.binding(cell.number)
+            yield from memory_options(piece, self.backing, binding, site)
+
+
+def _ram_id(site: Site) -> str | None:
+    info = site.machine_info
+    return info.default_ram_id if info is not None else None
+
+
+def _whole(size: int) -> int:
+    """Round up to a MiB."""
+    return -(-size // _MIB) * _MIB
+
+
+def _bytes(node: Node) -> int:
+    size = node.bytes_text()
+    if size >= _MOST_BYTES:
+        raise node.error("that is more memory than there can be", hint="check the unit")
+    return size

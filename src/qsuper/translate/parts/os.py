@@ -1,35 +1,108 @@
 """`<os>`: the machine, the firmware and what is booted."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Self
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from enum import StrEnum, unique
+from typing import Final, Self
 
-from qsuper.caps import Caps
+from qsuper.caps import Caps, Machine
+from qsuper.errors import ConfigError
 from qsuper.options import Option, Props
 from qsuper.translate.node import Node
 from qsuper.translate.parts.features import Features
+from qsuper.translate.parts.firmware import Firmware
+from qsuper.translate.parts.pm import Pm
 from qsuper.translate.site import HostData, Site
+
+_PREFERRED: Final = ("pc", "virt")
+_RELATED: Final = {"i686": "x86_64", "armv7l": "aarch64", "armv6l": "armv7l"}
+"""Architectures that another one's emulator runs as well."""
+_MOST_TIMEOUT_MS: Final = 65535
+
+
+@unique
+class BootDev(StrEnum):
+    """What is booted from."""
+
+    FLOPPY = "fd"
+    DISK = "hd"
+    CDROM = "cdrom"
+    NETWORK = "network"
+
+
+@unique
+class TableType(StrEnum):
+    """Kinds of ACPI tables that are added to the guest's."""
+
+    RAW = "raw"
+    SLIC = "slic"
+    MSDM = "msdm"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kernel:
+    """What is booted without a boot loader; empty: not given."""
+
+    image: str = ""
+    initrd: str = ""
+    cmdline: str = ""
+    dtb: str = ""
+    shim: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Os:
     """What stands in `<os>`."""
 
+    node: Node
+    kind: Node
+    """`<type>`."""
+    firmware: Firmware
     arch: str | None = None
     """libvirt's name; None: the host's."""
     machine: str | None = None
     boot_devs: tuple[str, ...] = ()
     """`<boot dev=>` in order: fd, hd, cdrom, network."""
+    has_menu: bool | None = None
+    menu_timeout_ms: int | None = None
+    reboot_timeout_ms: int | None = None
+    uses_serial: bool = False
+    """The BIOS talks on the serial port."""
+    kernel: Kernel = Kernel()
+    tables: tuple[tuple[TableType, str], ...] = ()
+    """ACPI tables: type and file."""
 
     @classmethod
     def parse(cls, node: Node) -> Self:
-        """Read `<os>` of `<domain>`."""
+        """Read `<os>` of `<domain>`.
+
+        Raises:
+            ConfigError: no machine is described, an unknown word, a number out of range.
+        """
         found = node.required_child("os")
         kind = found.required_child("type")
+        if kind.text != "hvm":
+            raise kind.error(f"'{kind.text[:60]}' is not supported", hint="hvm")
+        menu, bios = found.child("bootmenu"), found.child("bios")
+        has_menu = menu.yes_no("enable") if menu is not None else None
         return cls(
+            node=found,
+            kind=kind,
+            firmware=Firmware.parse(found),
             arch=kind.get("arch"),
             machine=kind.get("machine"),
-            boot_devs=tuple(boot.required("dev") for boot in found.children("boot")),
+            boot_devs=tuple(boot.enum("dev", BootDev) for boot in found.children("boot")),
+            has_menu=has_menu,
+            menu_timeout_ms=_timeout(menu) if has_menu and menu is not None else None,
+            reboot_timeout_ms=(
+                bios.integer("rebootTimeout", low=-1, high=_MOST_TIMEOUT_MS)
+                if bios is not None
+                else None
+            ),
+            uses_serial=bool(bios.yes_no("useserial")) if bios is not None else False,
+            kernel=_kernel(found),
+            tables=tuple(_tables(found)),
         )
 
     def site(self, caps: Caps, host: HostData, *, is_kvm: bool) -> Site:
@@ -39,35 +112,139 @@ class Os:
             ConfigError: the emulator has no such machine, or emulates another architecture.
         """
         arch = self.arch or host.arch
-        machine = caps.machine(self.machine or ("pc" if arch in ("x86_64", "i686") else "virt"))
-        name = machine.name if machine else (self.machine or "none")
-        return Site(caps=caps, host=host, arch=arch, machine=name, is_kvm=is_kvm)
+        if caps.arch not in (arch, _RELATED.get(arch)):
+            raise self.kind.error(
+                f"the emulator is for {caps.arch}, not for arch='{arch}'",
+                hint=f"set <emulator> to qemu-system-{arch}",
+            )
+        machine = self._machine(caps)
+        return Site(caps=caps, host=host, arch=arch, machine=machine.name, is_kvm=is_kvm)
+
+    def defaulted(self, site: Site, *, name: str, pm: Pm) -> Self:
+        """Choose the firmware.
+
+        Args:
+            site: The ground.
+            name: The domain's, after which the file of its variables is named.
+            pm: What `<pm>` asks of the firmware.
+
+        Raises:
+            ConfigError: no firmware of the host fits.
+        """
+        return replace(self, firmware=self.firmware.defaulted(site, name=name, has_sleep=pm.mem))
+
+    def problems(self, site: Site, *, features: Features) -> Iterator[ConfigError]:
+        """Give what contradicts itself or is not there."""
+        yield from self.firmware.problems()
+        if self.firmware.is_uefi and site.is_x86 and not features.has_acpi:
+            yield self.node.error("UEFI needs ACPI on this architecture", hint="add <acpi/>")
+        if not self.firmware.is_uefi and site.arch == "aarch64" and features.has_acpi:
+            yield self.node.error(
+                "ACPI needs UEFI on this architecture", hint="firmware='efi', or remove <acpi/>"
+            )
+        if self.firmware.needs_smm and features.smm is False:
+            yield self.node.error("this firmware needs <smm>", hint="switch it on")
+        if self.kernel.shim and not site.caps.has_prop("none-machine", "shim"):
+            yield self.node.error("this QEMU takes no <shim>", hint="remove it")
+        if not self.kernel.image and (self.kernel.initrd or self.kernel.cmdline):
+            yield self.node.error("<initrd> and <cmdline> need a <kernel>", hint="add it")
 
     def firmware_options(self, site: Site) -> Iterator[Option]:
         """Give the pflash block nodes; they stand first."""
-        del site
-        return iter(())
+        yield from self.firmware.options(site)
 
-    def machine_options(
-        self, site: Site, *, features: Features, backend: str | None, extra: Props
-    ) -> Iterator[Option]:
-        """Give `-machine` and `-accel`.
+    def machine_options(self, site: Site, *, features: Features, extra: Props) -> Iterator[Option]:
+        """Give `-machine`, `-no-acpi` and `-accel`.
 
         Args:
-            backend: `memory-backend=`, from `Memory.machine_backend`.
-            extra: What devices add: nvdimm, iommu, pcspk-audiodev, graphics.
+            site: The ground.
+            features: The domain's.
+            extra: What clock, memory, NUMA and devices add: hpet, dump-guest-core, mem-merge,
+                memory-backend, hmat, nvdimm, iommu, pcspk-audiodev.
         """
-        props: Props = {"type": site.machine, "usb": False}
-        props = {**props, **features.machine_props(site), "memory-backend": backend, **extra}
+        switches = features.machine_props(site, needs_smm=self.firmware.needs_smm)
+        props: Props = {
+            "type": site.machine,
+            "usb": False,
+            **switches,
+            **extra,
+            "graphics": False if self.uses_serial else None,
+            **self.firmware.machine_props(site),
+            **features.acpi_props(site),
+        }
         yield Option.keyed("machine", props, implied="type")
-        yield Option.keyed("accel", {"accel": "kvm" if site.is_kvm else "tcg"}, implied="accel")
+        yield from features.acpi_options(site)
+        yield Option.keyed("accel", features.accel_props(site), implied="accel")
 
     def bios_options(self, site: Site) -> Iterator[Option]:
         """Give `-bios` and the `-global` of a secure loader; they stand after `-cpu`."""
         del site
-        return iter(())
+        yield from self.firmware.bios_options()
 
     def boot_options(self, site: Site) -> Iterator[Option]:
-        """Give `-boot`, `-kernel` and its kin, `-dtb`."""
+        """Give `-boot`, `-kernel` and its kin, `-dtb`, `-acpitable`."""
         del site
-        yield Option.keyed("boot", {"strict": True})
+        props: Props = {
+            "menu": self.has_menu,
+            "splash-time": self.menu_timeout_ms,
+            "reboot-timeout": self.reboot_timeout_ms,
+            "strict": True,
+        }
+        yield Option.keyed("boot", props)
+        kernel = self.kernel
+        words = {
+            "kernel": kernel.image,
+            "initrd": kernel.initrd,
+            "append": kernel.cmdline,
+            "shim": kernel.shim,
+            "dtb": kernel.dtb,
+        }
+        for name, value in words.items():
+            if value:
+                yield Option.word(name, value)
+        for kind, path in self.tables:
+            signature = None if kind is TableType.RAW else kind.upper()
+            yield Option.keyed("acpitable", {"sig": signature, "file": path})
+
+    def _machine(self, caps: Caps) -> Machine:
+        name = self.machine or next((name for name in _PREFERRED if caps.machine(name)), None)
+        if name is None:
+            found = next((one for one in caps.machines.values() if one.is_default), None)
+            if found is None:
+                raise self.kind.error("attribute 'machine' is missing", hint="none is the default")
+            return found
+        machine = caps.machine(name)
+        if machine is None:
+            near = get_close_matches(name[:60], caps.machines, n=3)
+            raise self.kind.error(
+                f"the emulator has no machine='{name[:60]}'",
+                hint=f"one of {', '.join(near)}" if near else "qemu-system-... -machine help",
+            )
+        return machine
+
+
+def _timeout(menu: Node) -> int | None:
+    return menu.integer("timeout", low=0, high=_MOST_TIMEOUT_MS)
+
+
+def _kernel(node: Node) -> Kernel:
+    def path(tag: str) -> str:
+        found = node.child(tag)
+        return found.file_text() if found is not None else ""
+
+    return Kernel(
+        image=path("kernel"),
+        initrd=path("initrd"),
+        cmdline=node.child_text("cmdline") or "",
+        dtb=path("dtb"),
+        shim=path("shim"),
+    )
+
+
+def _tables(node: Node) -> Iterator[tuple[TableType, str]]:
+    acpi = node.child("acpi")
+    for table in acpi.children("table") if acpi is not None else ():
+        path = table.file_text()
+        if not path:
+            raise table.error("there is no path")
+        yield table.enum("type", TableType), path

@@ -1,14 +1,43 @@
-"""`<qemu:...>`: what the XML says to QEMU itself, and our own metadata."""
+"""`<qemu:...>`: what the XML says to QEMU itself, and qsuper's own metadata."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum, unique
 from typing import Final, Self
 
-from qsuper.options import Option
+from qsuper.errors import Notice
+from qsuper.options import Form, Option, Value
 from qsuper.translate.node import Node
 
 QEMU: Final = "{http://libvirt.org/schemas/domain/qemu/1.0}"
 OURS: Final = "{urn:qsuper:domain:1}"
+
+
+@unique
+class Deprecation(StrEnum):
+    """What QEMU does with what will go away."""
+
+    NONE = "none"
+    OMIT = "omit"
+    REJECT = "reject"
+    CRASH = "crash"
+
+
+@unique
+class _PropertyType(StrEnum):
+    STRING = "string"
+    SIGNED = "signed"
+    UNSIGNED = "unsigned"
+    BOOL = "bool"
+    REMOVE = "remove"
+
+
+_COMPAT: Final = {
+    Deprecation.NONE: None,
+    Deprecation.OMIT: {"deprecated-output": "hide"},
+    Deprecation.REJECT: {"deprecated-output": "hide", "deprecated-input": "reject"},
+    Deprecation.CRASH: {"deprecated-output": "hide", "deprecated-input": "crash"},
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,17 +45,47 @@ class Passthrough:
     """Arguments, environment and overrides for QEMU."""
 
     args: tuple[str, ...] = ()
-    env: tuple[tuple[str, str], ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict[str, str])
+    deprecation: Deprecation = Deprecation.NONE
+    overrides: Mapping[str, Mapping[str, Value]] = field(
+        default_factory=dict[str, Mapping[str, Value]]
+    )
+    """Props by the alias of the device; None removes one."""
+    remarks: tuple[Notice, ...] = ()
 
     @classmethod
     def parse(cls, node: Node) -> Self:
-        """Read the elements of the `qemu` namespace, and `<metadata>`."""
-        del node
-        return cls()
+        """Read the elements of the `qemu` namespace, and qsuper's own in `<metadata>`.
+
+        Raises:
+            ConfigError: an argument has no value, a property is of no known type.
+        """
+        _refuse_fabric(node)
+        lines = list(node.children(f"{QEMU}commandline"))
+        words = [arg.get("value") for line in lines for arg in line.children(f"{QEMU}arg")]
+        variables = [variable for line in lines for variable in line.children(f"{QEMU}env")]
+        deprecation = node.child(f"{QEMU}deprecation")
+        return cls(
+            args=tuple(_value(word, node) for word in words),
+            env={var.required("name"): var.get("value") or "" for var in variables},
+            deprecation=(
+                deprecation.enum("behavior", Deprecation)
+                if deprecation is not None
+                else Deprecation.NONE
+            ),
+            overrides=dict(_overrides(node)),
+            remarks=tuple(_remarks(node)),
+        )
+
+    def notices(self) -> Iterator[Notice]:
+        """Give what was read and has no effect."""
+        yield from self.remarks
 
     def compat_options(self) -> Iterator[Option]:
         """Give `-compat`; it stands first."""
-        return iter(())
+        props = _COMPAT[self.deprecation]
+        if props is not None:
+            yield Option.json("compat", props)
 
     def options(self) -> Iterator[Option]:
         """Give the user's own arguments."""
@@ -34,5 +93,57 @@ class Passthrough:
             yield Option.raw(*self.args)
 
     def overridden(self, option: Option) -> Option:
-        """Give *option* with what `<qemu:override>` says of the device of its id."""
-        return option
+        """Give *option* with what `<qemu:override>` says of the device that has its id."""
+        if option.name != "device" or option.form is not Form.JSON:
+            return option
+        props = self.overrides.get(str(option.props.get("id", "")))
+        return replace(option, props={**option.props, **props}) if props else option
+
+
+def _refuse_fabric(node: Node) -> None:
+    metadata = node.child("metadata")
+    for found in metadata.children() if metadata is not None else ():
+        if found.tag.startswith(OURS):
+            raise found.error("not supported yet", hint="remove it")
+
+
+def _value(word: str | None, node: Node) -> str:
+    if word is None:
+        raise node.error("a <qemu:arg> has no attribute 'value'")
+    return word
+
+
+def _overrides(node: Node) -> Iterator[tuple[str, dict[str, Value]]]:
+    parent = node.child(f"{QEMU}override")
+    for device in parent.children(f"{QEMU}device") if parent is not None else ():
+        props: dict[str, Value] = {}
+        for front in device.children(f"{QEMU}frontend"):
+            for found in front.children(f"{QEMU}property"):
+                props[found.required("name")] = _property(found)
+        yield device.required("alias"), props
+
+
+def _property(found: Node) -> Value:
+    match found.enum("type", _PropertyType):
+        case _PropertyType.REMOVE:
+            return None
+        case _PropertyType.STRING:
+            return found.get("value") or ""
+        case _PropertyType.SIGNED:
+            return found.required_integer("value", low=-(1 << 63), high=(1 << 63) - 1)
+        case _PropertyType.UNSIGNED:
+            return found.required_integer("value", low=0, high=(1 << 64) - 1)
+        case _PropertyType.BOOL:
+            text = found.required("value")
+            if text not in ("true", "false", "yes", "no"):
+                raise found.error(f"value='{text}' is unknown", hint="true or false")
+            return text in ("true", "yes")
+
+
+def _remarks(node: Node) -> Iterator[Notice]:
+    parent = node.child(f"{QEMU}capabilities")
+    for found in parent.children(f"{QEMU}add", f"{QEMU}del") if parent is not None else ():
+        name = found.required("capability")
+        yield found.notice(
+            f"capability='{name}' has no effect: qsuper asks the emulator what it can do"
+        )

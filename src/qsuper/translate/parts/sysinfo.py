@@ -1,25 +1,179 @@
-"""Who the guest is: uuid, SMBIOS tables, generation id."""
+"""Who the guest is: uuid, SMBIOS tables, firmware configuration, generation id."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Self
+from enum import StrEnum, unique
+from typing import Final, Self
 
-from qsuper.options import Option
+from qsuper.errors import ConfigError
+from qsuper.options import Option, Props, Value
 from qsuper.translate.node import Node
 from qsuper.translate.site import Site
+
+_UUID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
+_DATE: Final = re.compile(r"([0-9]{2})/([0-9]{2})/([0-9]{2}|[0-9]{4})", re.ASCII)
+# Element of <sysinfo>: number of the SMBIOS structure, entries in the order of the command line.
+_TABLES: Final = {
+    "bios": (0, ("vendor", "version", "date", "release")),
+    "system": (1, ("manufacturer", "product", "version", "serial", "uuid", "sku", "family")),
+    "baseBoard": (2, ("manufacturer", "product", "version", "serial", "asset", "location")),
+    "chassis": (3, ("manufacturer", "version", "serial", "asset", "sku")),
+}
+_OEM_STRINGS: Final = 11
+_MOST_STRING: Final = 1023  # what QEMU takes for one value on its command line
+
+
+@unique
+class SmbiosMode(StrEnum):
+    """Where the SMBIOS tables come from."""
+
+    EMULATE = "emulate"
+    """QEMU's own."""
+    HOST = "host"
+    SYSINFO = "sysinfo"
+
+
+@unique
+class _SysinfoType(StrEnum):
+    SMBIOS = "smbios"
+    FWCFG = "fwcfg"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sysinfo:
     """What `<sysinfo>`, `<os><smbios>` and `<genid>` say."""
 
+    smbios_node: Node | None = None
+    mode: SmbiosMode = SmbiosMode.EMULATE
+    tables: tuple[Props, ...] = ()
+    """Props of `-smbios`."""
+    entries: tuple[Props, ...] = ()
+    """Props of `-fw_cfg`."""
+    system_uuid: str = ""
+    """Hexadecimal digits of `<system>`'s; must be the domain's."""
+    genid_node: Node | None = None
+    genid: str = ""
+    """`auto`: a new one at each start."""
+
     @classmethod
     def parse(cls, node: Node) -> Self:
-        """Read `<sysinfo>` and `<genid>` of `<domain>`."""
-        node.child("sysinfo")
-        return cls()
+        """Read `<sysinfo>`, `<os><smbios>` and `<genid>` of `<domain>`.
+
+        Raises:
+            ConfigError: a date or uuid is none, an entry has no name or no value.
+        """
+        os = node.child("os")
+        smbios = os.child("smbios") if os is not None else None
+        tables: list[Props] = []
+        entries: list[Props] = []
+        for found in node.children("sysinfo"):
+            match found.enum("type", _SysinfoType, _SysinfoType.SMBIOS):
+                case _SysinfoType.SMBIOS:
+                    tables += _tables(found)
+                case _SysinfoType.FWCFG:
+                    entries += _fwcfg(found)
+        uuids = [str(table["uuid"]) for table in tables if table.get("uuid")]
+        genid = node.child("genid")
+        return cls(
+            smbios_node=smbios,
+            mode=smbios.enum("mode", SmbiosMode) if smbios is not None else SmbiosMode.EMULATE,
+            tables=tuple(tables),
+            entries=tuple(entries),
+            system_uuid=_digits(uuids[0]) if uuids else "",
+            genid_node=genid,
+            genid=_genid(genid) if genid is not None else "",
+        )
+
+    def problems(self, site: Site, *, uuid: str) -> Iterator[ConfigError]:
+        """Give what does not fit the machine, the emulator or the domain's *uuid*."""
+        node = self.smbios_node
+        if node is not None and self.mode is SmbiosMode.HOST:
+            yield node.error("mode='host' is not supported", hint="use sysinfo or emulate")
+        if node is not None and self.mode is SmbiosMode.SYSINFO:
+            if not self.tables:
+                yield node.error(
+                    "there is nothing to take the tables from", hint="add <sysinfo type='smbios'>"
+                )
+            if not (site.is_x86 or site.is_virt):
+                yield node.error(f"machine '{site.machine}' has no SMBIOS", hint="remove it")
+            if self.system_uuid and uuid and self.system_uuid != _digits(uuid):
+                yield node.error(
+                    "<uuid> and the uuid in <sysinfo> differ", hint="make them the same"
+                )
+        if self.genid_node is not None and not site.caps.has_type("vmgenid"):
+            yield self.genid_node.error("this emulator has no vmgenid device", hint="remove it")
 
     def options(self, site: Site, *, uuid: str) -> Iterator[Option]:
-        """Give `-uuid`, `-smbios`, the vmgenid device."""
+        """Give `-uuid`, `-smbios`, `-fw_cfg`, the vmgenid device."""
         del site
         yield Option.word("uuid", uuid)
+        if self.mode is SmbiosMode.SYSINFO:
+            for table in self.tables:
+                yield Option.keyed("smbios", table)
+        for entry in self.entries:
+            yield Option.keyed("fw_cfg", entry)
+        if self.genid:
+            yield Option.json("device", {"driver": "vmgenid", "guid": self.genid, "id": "vmgenid0"})
+
+
+def _tables(node: Node) -> Iterator[Props]:
+    for tag, (number, names) in _TABLES.items():
+        for table in node.children(tag):
+            values = dict(_entries(table, names))
+            if tag == "bios":
+                _check_bios(table, values)
+            ordered: dict[str, Value] = {name: values.get(name) for name in names}
+            if values:
+                yield {"type": number} | ordered
+    for table in node.children("oemStrings"):
+        strings = [entry.text for entry in table.children("entry")]
+        if strings:
+            yield {"type": _OEM_STRINGS, "value": strings}
+
+
+def _entries(table: Node, names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    for entry in table.children("entry"):
+        name = entry.required("name")
+        if name not in names:
+            raise entry.error(f"name='{name}' is unknown", hint=f"one of {', '.join(names)}")
+        if len(entry.text) > _MOST_STRING:
+            raise entry.error("the value is too long", hint=f"at most {_MOST_STRING} bytes")
+        if name == "uuid" and not _UUID.fullmatch(_digits(entry.text)):
+            raise entry.error(f"'{entry.text[:60]}' is not a uuid")
+        if entry.text:
+            yield name, entry.text
+
+
+def _check_bios(table: Node, values: dict[str, str]) -> None:
+    date = values.get("date")
+    if date is None:
+        return
+    found = _DATE.fullmatch(date)
+    if not found or not (1 <= int(found[1]) <= 12 and 1 <= int(found[2]) <= 31):  # noqa: PLR2004 - months, days
+        raise table.error(f"date '{date[:60]}' is none", hint="mm/dd/yyyy")
+
+
+def _fwcfg(node: Node) -> Iterator[Props]:
+    for entry in node.children("entry"):
+        name = entry.required("name")
+        path = entry.file("file")
+        if bool(path) == bool(entry.text):
+            raise entry.error("needs a value or a file", hint="either text or file='PATH'")
+        if path:
+            yield {"name": name, "file": path}
+        else:
+            yield {"name": name, "string": entry.text}
+
+
+def _genid(node: Node) -> str:
+    if not node.text:
+        return "auto"
+    if not _UUID.fullmatch(_digits(node.text)):
+        raise node.error(f"'{node.text[:60]}' is not a uuid", hint="empty for a new one each time")
+    digits = _digits(node.text)
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+
+
+def _digits(uuid: str) -> str:
+    return uuid.replace("-", "").lower()

@@ -1,31 +1,143 @@
-"""`<vcpu>` and `<cpu><topology>`: how many CPUs, and how they sit."""
+"""`<vcpu>`, `<vcpus>` and `<cpu><topology>`: how many CPUs, and how they sit."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Self
+from math import prod
+from typing import Final, Self
 
-from qsuper.options import Option
+from qsuper.errors import ConfigError, Notice
+from qsuper.options import Option, Props
 from qsuper.translate.node import Node
 from qsuper.translate.site import Site
+
+_MOST: Final = 16384
+_LEVELS: Final = ("sockets", "dies", "clusters", "cores", "threads")
+_OPTIONAL: Final = ("dies", "clusters")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topology:
+    """How the CPUs sit; each number counts what is in one of the level above."""
+
+    node: Node
+    sockets: int
+    dies: int
+    clusters: int
+    cores: int
+    threads: int
+
+    @property
+    def levels(self) -> dict[str, int]:
+        return {name: getattr(self, name) for name in _LEVELS}
+
+    @property
+    def total(self) -> int:
+        return prod(self.levels.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vcpu:
     """The number of virtual CPUs."""
 
+    node: Node
     maximum: int = 1
+    online: int = 1
+    """At the start; libvirt plugs in those that are enabled and pluggable later."""
+    later: tuple[int, ...] = ()
+    """Ids of those."""
+    topology: Topology | None = None
 
     @classmethod
     def parse(cls, node: Node) -> Self:
-        """Read `<vcpu>`, `<vcpus>` and `<cpu><topology>` of `<domain>`."""
-        vcpu = node.child("vcpu")
-        return cls(maximum=vcpu.integer_text(low=1, high=0xFFFF) if vcpu is not None else 1)
+        """Read `<vcpu>`, `<vcpus>` and `<cpu><topology>` of `<domain>`.
+
+        Raises:
+            ConfigError: a number out of range, an id that is not there.
+        """
+        found = node.child("vcpu")
+        topology = _topology(node)
+        if found is None:
+            total = topology.total if topology is not None else 1
+            return cls(node=node, maximum=total, online=total, topology=topology)
+        found.ignore("placement")
+        maximum = found.integer_text(low=1, high=_MOST)
+        current = found.integer("current", low=1, high=maximum) or maximum
+        vcpus = node.child("vcpus")
+        online, later = _states(vcpus, maximum) if vcpus is not None else (current, ())
+        return cls(node=found, maximum=maximum, online=online, later=later, topology=topology)
+
+    def problems(self, site: Site) -> Iterator[ConfigError]:
+        """Give what does not add up or the machine can't take."""
+        topology = self.topology
+        if topology is not None and topology.total != self.maximum:
+            yield topology.node.error(
+                f"the topology has {topology.total} CPUs, <vcpu> says {self.maximum}",
+                hint="make the numbers agree",
+            )
+        info = site.machine_info
+        most = info.max_cpus if info is not None else _MOST
+        if self.maximum > most:
+            yield self.node.error(
+                f"machine '{site.machine}' takes no more than {most} CPUs", hint="use fewer"
+            )
+        for name in _OPTIONAL:
+            if topology is not None and topology.levels[name] > 1 and not _knows(site, name):
+                yield topology.node.error(f"this QEMU knows no {name}", hint=f"{name}='1'")
+
+    def notices(self) -> Iterator[Notice]:
+        """Tell of CPUs that libvirt would plug in after the start."""
+        if self.later:
+            ids = ", ".join(map(str, self.later))
+            yield self.node.notice(f"the pluggable CPUs {ids} stay unplugged at the start")
 
     def options(self, site: Site) -> Iterator[Option]:
         """Give `-smp`."""
-        del site
-        yield Option.keyed(
-            "smp",
-            {"cpus": self.maximum, "sockets": self.maximum, "cores": 1, "threads": 1},
-            implied="cpus",
-        )
+        levels = {"sockets": self.maximum, "cores": 1, "threads": 1}
+        if self.topology is not None:
+            levels = {
+                name: count
+                for name, count in self.topology.levels.items()
+                if name not in _OPTIONAL or _knows(site, name)
+            }
+        maximum = self.maximum if self.maximum != self.online else None
+        props: Props = {"cpus": self.online, "maxcpus": maximum, **levels}
+        yield Option.keyed("smp", props, implied="cpus")
+
+
+def _knows(site: Site, level: str) -> bool:
+    return site.caps.has_parameter("smp-opts", level)
+
+
+def _topology(node: Node) -> Topology | None:
+    cpu = node.child("cpu")
+    found = cpu.child("topology") if cpu is not None else None
+    if found is None:
+        return None
+    return Topology(
+        node=found,
+        sockets=found.required_integer("sockets", low=1, high=_MOST),
+        dies=found.integer("dies", low=1, high=_MOST) or 1,
+        clusters=found.integer("clusters", low=1, high=_MOST) or 1,
+        cores=found.required_integer("cores", low=1, high=_MOST),
+        threads=found.required_integer("threads", low=1, high=_MOST),
+    )
+
+
+def _states(vcpus: Node, maximum: int) -> tuple[int, tuple[int, ...]]:
+    """Give the number of CPUs at the start and the ids of those plugged in later."""
+    online = 0
+    later: list[int] = []
+    for found in vcpus.children("vcpu"):
+        number = found.required_integer("id", low=0, high=maximum - 1)
+        found.ignore("order")
+        is_enabled = bool(found.yes_no("enabled"))
+        is_pluggable = bool(found.yes_no("hotpluggable"))
+        if number == 0 and (is_pluggable or not is_enabled):
+            raise found.error("CPU 0 must be enabled and not pluggable")
+        if is_enabled and is_pluggable:
+            later.append(number)
+        elif is_enabled:
+            online += 1
+        elif not is_pluggable:
+            raise found.error("a CPU that is not enabled must be pluggable")
+    return max(online, 1), tuple(later)

@@ -1,0 +1,318 @@
+"""`<loader>`, `<nvram>` and `firmware=`: what runs before the guest's own system.
+
+Source: libvirt `qemu_firmware.c`; QEMU `docs/interop/firmware.json`.
+"""
+
+import posixpath
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum, unique
+from typing import Final, Self
+
+from qsuper.errors import ConfigError
+from qsuper.options import Null, Option, Value
+from qsuper.translate.node import Node
+from qsuper.translate.parts.descriptor import Descriptor, FirmwareKind, Wish, choose, known
+from qsuper.translate.site import Site
+from qsuper.translate.source import SourceType, parse_source
+from qsuper.translate.storage import FileStorage, Storage
+
+NVRAM_NODE: Final = "libvirt-pflash1"
+CODE_NODE: Final = "libvirt-pflash0"
+
+
+@unique
+class LoaderType(StrEnum):
+    """Where the firmware sits."""
+
+    ROM = "rom"
+    PFLASH = "pflash"
+
+
+@unique
+class ImageFormat(StrEnum):
+    """Format of a firmware image."""
+
+    RAW = "raw"
+    QCOW2 = "qcow2"
+
+
+@unique
+class _Feature(StrEnum):
+    SECURE_BOOT = "secure-boot"
+    ENROLLED_KEYS = "enrolled-keys"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loader:
+    """`<loader>`."""
+
+    node: Node
+    path: str = ""
+    kind: LoaderType | None = None
+    is_readonly: bool | None = None
+    is_secure: bool | None = None
+    is_stateless: bool | None = None
+    format: ImageFormat | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nvram:
+    """`<nvram>`: the firmware's variables, which a domain has for itself."""
+
+    node: Node
+    storage: Storage | None = None
+    template: str = ""
+    """What it is copied from when it does not exist."""
+    template_format: ImageFormat | None = None
+    format: ImageFormat | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Firmware:
+    """What the XML says of the firmware; after `defaulted` with everything filled in."""
+
+    node: Node
+    kind: FirmwareKind | None = None
+    """Asked for by its kind alone, `<os firmware=>`."""
+    secure_boot: bool | None = None
+    enrolled_keys: bool | None = None
+    loader: Loader | None = None
+    nvram: Nvram | None = None
+    needs_smm: bool = False
+    """A descriptor says so."""
+
+    @classmethod
+    def parse(cls, node: Node) -> Self:
+        """Read *node*, which is `<os>`.
+
+        Raises:
+            ConfigError: an unknown word, or what contradicts itself.
+        """
+        loader, nvram = node.child("loader"), node.child("nvram")
+        asked = node.child("firmware")
+        features = {
+            found.enum("name", _Feature): bool(found.yes_no("enabled"))
+            for found in (asked.children("feature") if asked is not None else ())
+        }
+        return cls(
+            node=node,
+            kind=node.enum("firmware", FirmwareKind, None),
+            secure_boot=features.get(_Feature.SECURE_BOOT),
+            enrolled_keys=features.get(_Feature.ENROLLED_KEYS),
+            loader=_loader(loader) if loader is not None else None,
+            nvram=_nvram(nvram) if nvram is not None else None,
+        )
+
+    @property
+    def is_pflash(self) -> bool:
+        return self.loader is not None and self.loader.kind is LoaderType.PFLASH
+
+    @property
+    def is_uefi(self) -> bool:
+        return self.kind is FirmwareKind.EFI or self.is_pflash
+
+    def problems(self) -> Iterator[ConfigError]:
+        """Give what contradicts itself."""
+        loader, nvram = self.loader, self.nvram
+        if self.kind is FirmwareKind.BIOS and nvram is not None:
+            yield nvram.node.error("firmware='bios' has no variables to keep", hint="remove it")
+        elif nvram is not None and (loader is None or loader.kind is not LoaderType.PFLASH):
+            if self.kind is None:
+                yield nvram.node.error("only <loader type='pflash'> has variables to keep")
+        elif nvram is not None and loader is not None and loader.is_stateless:
+            yield nvram.node.error("a stateless loader has no variables", hint="remove it")
+        if loader is None or self.kind is not None:
+            return
+        if not loader.path:
+            yield loader.node.error("there is no path", hint="or choose by <os firmware='efi'>")
+        if loader.kind is LoaderType.ROM and loader.is_stateless is False:
+            yield loader.node.error("only <loader type='pflash'> can keep variables")
+        if loader.kind is LoaderType.ROM and loader.is_secure:
+            yield loader.node.error("secure='yes' needs type='pflash'")
+
+    def defaulted(self, site: Site, *, name: str, has_sleep: bool | None) -> Self:
+        """Choose the firmware that was asked for, fill in where its variables are kept.
+
+        Args:
+            site: The ground; its host has the descriptors.
+            name: The domain's.
+            has_sleep: Suspend to RAM is wanted (`<pm>`); None: nobody says.
+
+        Raises:
+            ConfigError: no descriptor fits.
+        """
+        chosen = self
+        if self.kind is not None:
+            found = choose(site, self._wish(has_sleep=has_sleep))
+            if found is None:
+                raise self.node.error(
+                    f"there is no '{self.kind}' firmware here that fits",
+                    hint="install one, or name it with <loader>",
+                )
+            chosen = self._filled(found)
+        elif self.is_pflash and self.loader is not None:
+            found = known(site, self.loader.path)
+            if found is not None:
+                chosen = self._filled(found)
+        return replace(chosen, nvram=chosen.kept(site, name))
+
+    def _wish(self, *, has_sleep: bool | None) -> Wish:
+        loader, nvram = self.loader, self.nvram
+        asked = nvram.format if nvram is not None else None
+        return Wish(
+            kind=self.kind or FirmwareKind.EFI,
+            path=loader.path if loader is not None else "",
+            template=nvram.template if nvram is not None else "",
+            format=(loader.format if loader is not None else None) or asked or ImageFormat.RAW,
+            template_format=asked or "",
+            is_rom=None if loader is None or loader.kind is None else not self.is_pflash,
+            is_stateless=bool(loader is not None and loader.is_stateless),
+            is_secure=loader.is_secure if loader is not None else None,
+            secure_boot=self.secure_boot,
+            enrolled_keys=self.enrolled_keys,
+            has_sleep=has_sleep,
+        )
+
+    def _filled(self, found: Descriptor) -> Self:
+        base = self.loader or Loader(node=self.node)
+        asked = self.loader.is_readonly if self.loader is not None else None
+        is_flash = found.is_flash
+        loader = replace(
+            base,
+            path=found.path,
+            kind=LoaderType.PFLASH if is_flash else LoaderType.ROM,
+            is_readonly=(True if self.kind is not None and asked is None else asked),
+            is_secure=True if found.needs_smm else base.is_secure,
+            format=ImageFormat(found.format) if is_flash else None,
+        )
+        nvram = self.nvram
+        if found.template and loader.is_readonly and not loader.is_stateless:
+            # A new element stands, for messages, where the loader does.
+            nvram = nvram or Nvram(node=base.node)
+            if not nvram.template:
+                nvram = replace(nvram, template=found.template)
+            if nvram.template == found.template:
+                form = ImageFormat(found.template_format)
+                nvram = replace(
+                    nvram, template_format=form, format=nvram.format or _same(nvram, form)
+                )
+        return replace(self, loader=loader, nvram=nvram, needs_smm=found.needs_smm)
+
+    def kept(self, site: Site, name: str) -> Nvram | None:
+        """Give where the variables of the domain *name* are kept; None: it has none."""
+        loader, nvram = self.loader, self.nvram
+        if loader is None or loader.kind is not LoaderType.PFLASH:
+            return nvram
+        if nvram is None and loader.is_readonly and not loader.is_stateless:
+            nvram = Nvram(node=loader.node)
+        if nvram is None:
+            return None
+        form = nvram.format or ImageFormat.RAW
+        storage = nvram.storage
+        if storage is None:
+            ending = "fd" if form is ImageFormat.RAW else form
+            path = posixpath.join(site.host.nvram_dir, f"{name}_VARS.{ending}")
+            storage = FileStorage(at=nvram.node.at, path=path)
+        return replace(nvram, storage=storage, format=form)
+
+    def machine_props(self, site: Site) -> dict[str, Value]:
+        """Give `pflash0=` and `pflash1=` of `-machine`."""
+        props: dict[str, Value] = {}
+        if self.is_pflash:
+            props["pflash0"] = f"{CODE_NODE}-format"
+            if self.nvram is not None:
+                layer = "format" if self._layered(site) else "storage"
+                props["pflash1"] = f"{NVRAM_NODE}-{layer}"
+        return props
+
+    def options(self, site: Site) -> Iterator[Option]:
+        """Give the nodes of the images in flash."""
+        loader, nvram = self.loader, self.nvram
+        if loader is None or not self.is_pflash:
+            return
+        code = FileStorage(at=loader.node.at, path=loader.path)
+        yield _protocol(code, CODE_NODE)
+        yield _format(loader.format, CODE_NODE, is_readonly=bool(loader.is_readonly))
+        if nvram is None or nvram.storage is None:
+            return
+        yield from nvram.storage.before(f"{NVRAM_NODE}-storage", site)
+        if self._layered(site):
+            yield _protocol(nvram.storage, NVRAM_NODE)
+            yield _format(nvram.format, NVRAM_NODE, is_readonly=False)
+        else:
+            name = f"{NVRAM_NODE}-storage"
+            props = nvram.storage.props(name)
+            yield Option.json("blockdev", {**props, "node-name": name, "read-only": False})
+
+    def bios_options(self) -> Iterator[Option]:
+        """Give `-bios`, and the `-global` that closes the flash to all but SMM code."""
+        loader = self.loader
+        if loader is None:
+            return
+        if loader.kind is LoaderType.PFLASH:
+            if loader.is_secure:
+                yield Option.keyed(
+                    "global", {"driver": "cfi.pflash01", "property": "secure", "value": True}
+                )
+        elif loader.path:
+            yield Option.word("bios", loader.path)
+
+    def _layered(self, site: Site) -> bool:
+        """Tell whether the variables need a format node; plain raw images on new QEMUs do not."""
+        form = self.nvram.format if self.nvram is not None else None
+        is_new = site.caps.schema.has("block-commit/arg-type/backing-mask-protocol")
+        return form is ImageFormat.QCOW2 or not is_new
+
+
+def _loader(node: Node) -> Loader:
+    path = node.file_text()
+    kind = node.enum("type", LoaderType, None)
+    return Loader(
+        node=node,
+        path=path,
+        kind=LoaderType.ROM if kind is None and path else kind,
+        is_readonly=node.yes_no("readonly"),
+        is_secure=node.yes_no("secure"),
+        is_stateless=node.yes_no("stateless"),
+        format=node.enum("format", ImageFormat, None),
+    )
+
+
+def _nvram(node: Node) -> Nvram:
+    storage: Storage | None
+    if node.has("type"):
+        storage = parse_source(node, node.enum("type", SourceType))
+    else:
+        path = node.file_text()
+        storage = FileStorage(at=node.at, path=path) if path else None
+    return Nvram(
+        node=node,
+        storage=storage,
+        template=node.file("template") or "",
+        template_format=node.enum("templateFormat", ImageFormat, None),
+        format=node.enum("format", ImageFormat, None),
+    )
+
+
+def _same(nvram: Nvram, form: ImageFormat) -> ImageFormat:
+    """Give the format of variables of which nothing is said: a named file is raw."""
+    return form if nvram.storage is None else ImageFormat.RAW
+
+
+def _protocol(storage: Storage, node: str) -> Option:
+    name = f"{node}-storage"
+    flags: dict[str, Value] = {"auto-read-only": True, "discard": "unmap"}
+    return Option.json("blockdev", {**storage.props(name), "node-name": name, **flags})
+
+
+def _format(form: ImageFormat | None, node: str, *, is_readonly: bool) -> Option:
+    props: dict[str, Value] = {
+        "node-name": f"{node}-format",
+        "read-only": is_readonly,
+        "driver": form or ImageFormat.RAW,
+        "file": f"{node}-storage",
+    }
+    if form is ImageFormat.QCOW2:
+        props["backing"] = Null()
+    return Option.json("blockdev", props)

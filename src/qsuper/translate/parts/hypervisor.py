@@ -1,0 +1,163 @@
+"""`<hyperv>` and `<kvm>` in `<features>`: what the hypervisor offers to guests that know it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum, unique
+from typing import Final, Self
+
+from qsuper.errors import ConfigError
+from qsuper.options import Props, Value
+from qsuper.translate.node import Node
+
+_LEAST_RETRIES: Final = 0xFFF
+_MOST_VENDOR: Final = 12
+_MOST_RING: Final = 65536
+_LEAST_RING: Final = 1024
+
+
+@unique
+class HypervMode(StrEnum):
+    """Who chooses the enlightenments."""
+
+    NONE = "none"
+    CUSTOM = "custom"
+    PASSTHROUGH = "passthrough"
+
+
+# Elements in the order of the command line, with QEMU's names.
+_ENLIGHTENMENTS: Final = {
+    "relaxed": "hv-relaxed",
+    "vapic": "hv-vapic",
+    "spinlocks": "hv-spinlocks",
+    "vpindex": "hv-vpindex",
+    "runtime": "hv-runtime",
+    "synic": "hv-synic",
+    "stimer": "hv-stimer",
+    "reset": "hv-reset",
+    "vendor_id": "hv-vendor-id",
+    "frequencies": "hv-frequencies",
+    "reenlightenment": "hv-reenlightenment",
+    "tlbflush": "hv-tlbflush",
+    "ipi": "hv-ipi",
+    "evmcs": "hv-evmcs",
+    "avic": "hv-avic",
+    "emsr_bitmap": "hv-emsr-bitmap",
+    "xmm_input": "hv-xmm-input",
+}
+_PARTS: Final = {
+    "stimer": {"direct": "hv-stimer-direct"},
+    "tlbflush": {"direct": "hv-tlbflush-direct", "extended": "hv-tlbflush-ext"},
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hyperv:
+    """Enlightenments for Windows guests, as props of `-cpu`."""
+
+    node: Node
+    cpu_props: Props
+
+    @classmethod
+    def parse(cls, node: Node) -> Self:
+        """Read `<hyperv>`.
+
+        Raises:
+            ConfigError: a state is neither on nor off, a value is out of range.
+        """
+        props: dict[str, Value] = {}
+        if node.enum("mode", HypervMode, HypervMode.CUSTOM) is HypervMode.PASSTHROUGH:
+            props["hv-passthrough"] = True
+        for tag, name in _ENLIGHTENMENTS.items():
+            found = node.child(tag)
+            if found is not None:
+                props |= _enlightenment(found, tag, name)
+        return cls(node=node, cpu_props=props)
+
+
+def state(node: Node) -> bool:
+    """Read `state`, which is on where nothing is said."""
+    return node.on_off("state") is not False
+
+
+def _enlightenment(found: Node, tag: str, name: str) -> Props:
+    retries = found.integer("retries", low=_LEAST_RETRIES, high=0xFFFFFFFF)
+    vendor = found.get("value") if tag == "vendor_id" else None
+    parts = {
+        key: state(part)
+        for child, key in _PARTS.get(tag, {}).items()
+        if (part := found.child(child)) is not None
+    }
+    if not state(found):
+        return {}
+    if tag == "spinlocks":
+        if retries is None:
+            raise found.error("attribute 'retries' is missing", hint=f"at least {_LEAST_RETRIES}")
+        return {name: f"0x{retries:x}"}
+    if tag == "vendor_id":
+        return {name: _vendor(found, vendor)}
+    return {name: True} | {key: True for key, is_on in parts.items() if is_on}
+
+
+def _vendor(found: Node, vendor: str | None) -> str:
+    if not vendor:
+        raise found.error("attribute 'value' is missing")
+    if len(vendor) > _MOST_VENDOR or "," in vendor:
+        raise found.error(
+            f"value='{vendor[:60]}' is no vendor id", hint="at most 12 characters, no comma"
+        )
+    return vendor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KvmFeatures:
+    """What of KVM the guest may see."""
+
+    node: Node
+    is_hidden: bool = False
+    is_dedicated: bool = False
+    polls: bool = False
+    has_ipi: bool = True
+    ring_node: Node | None = None
+    ring_size: int | None = None
+    """Entries of the ring of dirty pages."""
+
+    @classmethod
+    def parse(cls, node: Node) -> Self:
+        """Read `<kvm>`.
+
+        Raises:
+            ConfigError: a state is neither on nor off, the ring's size is out of range.
+        """
+        ring = node.child("dirty-ring")
+        size = ring.integer("size", low=_LEAST_RING, high=_MOST_RING) if ring is not None else None
+        if ring is not None and state(ring) and (size is None or size & (size - 1)):
+            raise ring.error("size is no power of two", hint=f"{_LEAST_RING}..{_MOST_RING}")
+        return cls(
+            node=node,
+            is_hidden=_is_on(node, "hidden"),
+            is_dedicated=_is_on(node, "hint-dedicated"),
+            polls=_is_on(node, "poll-control"),
+            has_ipi=_is_on(node, "pv-ipi", otherwise=True),
+            ring_node=ring,
+            ring_size=size if ring is not None and state(ring) else None,
+        )
+
+    @property
+    def cpu_props(self) -> Props:
+        """Give the props of `-cpu`."""
+        return {
+            "kvm": False if self.is_hidden else None,
+            "kvm-hint-dedicated": True if self.is_dedicated else None,
+            "kvm-poll-control": True if self.polls else None,
+            "kvm-pv-ipi": None if self.has_ipi else False,
+        }
+
+    def problems(self, *, is_kvm: bool) -> Iterator[ConfigError]:
+        """Give what only KVM can do."""
+        if self.ring_size is not None and self.ring_node is not None and not is_kvm:
+            yield self.ring_node.error("only a domain of type kvm has it", hint="remove it")
+
+
+def _is_on(node: Node, tag: str, *, otherwise: bool = False) -> bool:
+    found = node.child(tag)
+    return otherwise if found is None else state(found)

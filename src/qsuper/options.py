@@ -102,9 +102,18 @@ class Null:
     """JSON's null, which None can't say: that leaves a prop out."""
 
 
-Value: TypeAlias = (
-    "str | int | bool | Handle | Joined | Null | Mapping[str, Value] | Sequence[Value] | None"
-)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AtLaunch:
+    """A value that is one thing printed and another run, such as a path in the runtime directory.
+
+    Where either is None, the prop is not there.
+    """
+
+    shown: str | int | bool | None
+    live: str | int | bool | None
+
+
+Value: TypeAlias = "str | int | bool | Handle | Joined | AtLaunch | Null | Mapping[str, Value] | Sequence[Value] | None"
 Props: TypeAlias = Mapping[str, Value]
 Numbers: TypeAlias = Mapping[str, int]
 """Descriptor numbers by the name of the resource."""
@@ -205,23 +214,32 @@ def _text(value: object) -> str:
 
 
 def _live(value: Value, numbers: Numbers | None) -> object:
-    if isinstance(value, Handle):
-        if numbers is None:
-            return value.shown
-        return value.live.format(numbers[value.resource.name])
-    if isinstance(value, Joined):
-        return ":".join(str(_live(part, numbers)) for part in value.handles)
-    if isinstance(value, Mapping):
-        return _lived(value, numbers)
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_live(part, numbers) for part in value]
-    return None if isinstance(value, Null) else value
+    result: object = value
+    match value:
+        case Handle():
+            number = None if numbers is None else numbers[value.resource.name]
+            result = value.shown if number is None else value.live.format(number)
+        case AtLaunch():
+            result = value.shown if numbers is None else value.live
+        case Joined():
+            result = ":".join(str(_live(part, numbers)) for part in value.handles)
+        case Null():
+            result = None
+        case Mapping():
+            result = _lived(value, numbers)
+        case Sequence() if not isinstance(value, str):
+            result = [_live(part, numbers) for part in value]
+        case _:
+            pass
+    return result
 
 
 def _lived(props: Props, numbers: Numbers | None) -> dict[str, object]:
     result: dict[str, object] = {}
     for key, value in props.items():
         if value is None:
+            continue
+        if isinstance(value, AtLaunch) and _live(value, numbers) is None:
             continue
         live = numbers is not None and isinstance(value, Handle) and value.live_key
         result[live or key] = _live(value, numbers)

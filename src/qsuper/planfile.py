@@ -16,6 +16,7 @@ from qsuper.plan import GroupPlan
 _CLASSES: Final[dict[str, Callable[..., object]]] = {
     kind.__name__: kind
     for kind in (
+        options.AtLaunch,
         options.Handle,
         options.Joined,
         options.Null,

@@ -1,6 +1,7 @@
 """A group plan survives the way through JSON, and nothing else is taken for one."""
 
 import json
+from enum import StrEnum
 
 import pytest
 from hypothesis import given
@@ -28,6 +29,12 @@ RESOURCES = (
 )
 
 
+class Family(StrEnum):
+    """A device family's own words, of which planfile knows nothing."""
+
+    WORD = "2"
+
+
 def plan(name: str) -> LaunchPlan:
     return LaunchPlan(
         name=name,
@@ -37,6 +44,7 @@ def plan(name: str) -> LaunchPlan:
         options=(
             Option.flag("no-user-config"),
             Option.raw("-global", "x=y"),
+            Option.keyed("machine", {"gic-version": Family.WORD}),
             Option.word("uuid", "7d0a1c2e-0000-4000-8000-000000000000"),
             *(
                 Option.json("x", {"deep": [{"path": Handle(resource=made, shown="s")}]})

@@ -61,6 +61,8 @@ def loads(text: str | bytes) -> GroupPlan:
 
 def _encode(value: object) -> object:
     if isinstance(value, StrEnum):
+        if type(value) not in _ENUMS.values():
+            return value.value  # a device family's: among the props it is a word for QEMU
         return {"$enum": [type(value).__name__, value.value]}
     if is_dataclass(value) and not isinstance(value, type):
         content = {part.name: _encode(getattr(value, part.name)) for part in fields(value)}

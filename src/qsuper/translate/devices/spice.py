@@ -1,0 +1,188 @@
+"""`<graphics type='spice'>`.
+
+Sources: libvirt `formatdomain.rst`, "Graphical framebuffers";
+`qemuBuildGraphicsSPICECommandLine()`.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum, unique
+from typing import ClassVar, Final, Self
+
+from qsuper.errors import ConfigError, Notice
+from qsuper.options import AtLaunch, Option, Props, Value
+from qsuper.translate.devices.base import Context, common
+from qsuper.translate.display import Display, DisplayKind
+from qsuper.translate.listen import Listen, ListenKind
+from qsuper.translate.node import Node
+
+_AUTO_PORT: Final = 5901
+_X509_DIR: Final = "/etc/pki/libvirt-spice"
+_COMPRESSIONS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
+    "image": (
+        "image-compression",
+        ("auto_glz", "auto_lz", "quic", "glz", "lz", "off"),
+    ),
+    "jpeg": ("jpeg-wan-compression", ("auto", "never", "always")),
+    "zlib": ("zlib-glz-wan-compression", ("auto", "never", "always")),
+    "playback": ("playback-compression", ("on", "off")),
+}
+
+
+@unique
+class Mode(StrEnum):
+    """How a channel travels."""
+
+    ANY = "any"
+    SECURE = "secure"
+    INSECURE = "insecure"
+
+
+@unique
+class Mouse(StrEnum):
+    """Who moves the pointer."""
+
+    CLIENT = "client"
+    SERVER = "server"
+
+
+@unique
+class Streaming(StrEnum):
+    """Which parts of the screen travel as video."""
+
+    FILTER = "filter"
+    ALL = "all"
+    OFF = "off"
+
+
+@unique
+class Channel(StrEnum):
+    """What travels apart."""
+
+    MAIN = "main"
+    DISPLAY = "display"
+    INPUTS = "inputs"
+    CURSOR = "cursor"
+    PLAYBACK = "playback"
+    RECORD = "record"
+    SMARTCARD = "smartcard"
+    USBREDIR = "usbredir"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spice(Display):
+    """A SPICE server."""
+
+    KIND: ClassVar[DisplayKind] = DisplayKind.SPICE
+
+    listen: Listen
+    port: int | None = None
+    tls_port: int | None = None
+    has_auto_port: bool = False
+    has_password: bool = False
+    channels: tuple[tuple[str, Mode], ...] = ()
+    """`default` first, if the file sets it."""
+    tuning: Props = field(default_factory=dict[str, Value])
+    """As QEMU takes it."""
+
+    @classmethod
+    def claims(cls, node: Node) -> bool:
+        return node.get("type") == DisplayKind.SPICE
+
+    @classmethod
+    def parse(cls, node: Node) -> Self:
+        node.ignore("passwdValidTo", "connected", "keymap")
+        port = node.integer("port", low=-1, high=0xFFFF)
+        tls_port = node.integer("tlsPort", low=-1, high=0xFFFF)
+        is_auto = bool(node.yes_no("autoport")) or port == -1
+        gl = node.child("gl")
+        has_gl = gl is not None and bool(gl.yes_no("enable"))
+        default = node.enum("defaultMode", Mode, Mode.ANY)
+        named = ((str(part.enum("name", Channel)), part) for part in node.children("channel"))
+        channels = tuple((name, part.enum("mode", Mode)) for name, part in named)
+        return cls(
+            **common(node),
+            listen=Listen.parse(node),
+            port=_AUTO_PORT if is_auto else port or None,
+            tls_port=tls_port if tls_port and tls_port > 0 else None,
+            has_auto_port=is_auto,
+            has_password=bool(node.get("passwd")),
+            channels=(("default", default), *channels),
+            tuning=_tuning(node),
+            has_gl=has_gl,
+            rendernode=gl.get("rendernode") if gl is not None else None,
+        )
+
+    def problems(self, context: Context) -> Iterator[ConfigError]:
+        if [type(other) for other in context.devices("graphics")].count(Spice) > 1:
+            yield self._error("there can be one type='spice'", "remove the others")
+        if "spice" not in context.site.caps.command_line:
+            yield self._error("this QEMU has no SPICE", "type='vnc'")
+        is_local = self.listen.kind in (ListenKind.SOCKET, ListenKind.NONE)
+        if self.has_gl and not is_local and (self.port or self.tls_port):
+            yield self._error("<gl> works on this host only", "<listen type='none'/>")
+
+    def notices(self, context: Context) -> Iterator[Notice]:
+        if self.has_password:
+            text = (
+                "<graphics>: passwd= never stands on a command line: nobody can log in until"
+                f" it is set: qsuper qmp {context.domain.name} set_password"
+            )
+            yield Notice(self.at, text)
+        if self.has_auto_port and self.listen.kind is ListenKind.ADDRESS:
+            text = f"<graphics>: autoport='yes' always takes {_AUTO_PORT}"
+            yield Notice(self.at, f"{text}: give a second domain another port")
+
+    def options(self, context: Context) -> Iterator[Option]:
+        props = self._place(context) | dict(self.tuning)
+        secure = [name for name, mode in self.channels if mode is Mode.SECURE]
+        insecure = [name for name, mode in self.channels if mode is Mode.INSECURE]
+        props |= {
+            "tls-channel": secure or None,
+            "plaintext-channel": insecure or None,
+            "gl": True if self.has_gl else None,
+            "rendernode": self.rendernode if self.has_gl else None,
+            # Without a password there is nothing to ask for; libvirt sets one of its own then.
+            "disable-ticketing": AtLaunch(shown=None, live=None if self.has_password else True),
+            "seamless-migration": True,
+        }
+        yield Option.keyed("spice", props)
+
+    def _place(self, context: Context) -> dict[str, Value]:
+        if self.listen.kind is ListenKind.SOCKET:
+            return {"unix": True, "addr": self.listen.path(context, "spice.sock")}
+        if self.listen.kind is ListenKind.NONE or not (self.port or self.tls_port):
+            return {"port": 0}
+        return {
+            "port": self.port,
+            "tls-port": self.tls_port,
+            "addr": self.listen.address,
+            "x509-dir": _X509_DIR if self.tls_port else None,
+        }
+
+    def _error(self, message: str, hint: str) -> ConfigError:
+        return ConfigError(f"<graphics>: {message}", at=self.at, hint=hint)
+
+
+def _tuning(node: Node) -> Props:
+    props: dict[str, Value] = {}
+    for tag, (key, words) in _COMPRESSIONS.items():
+        part = node.child(tag)
+        if part is not None:
+            word = part.required("compression")
+            if word not in words:
+                raise part.error(f"compression='{word}' is unknown", hint=", ".join(words))
+            props[key] = word
+    streaming = node.child("streaming")
+    if streaming is not None:
+        props["streaming-video"] = str(streaming.enum("mode", Streaming))
+    clipboard = node.child("clipboard")
+    if clipboard is not None and clipboard.yes_no("copypaste") is False:
+        props["disable-copy-paste"] = True
+    transfer = node.child("filetransfer")
+    if transfer is not None and transfer.yes_no("enable") is False:
+        props["disable-agent-file-xfer"] = True
+    mouse = node.child("mouse")
+    if mouse is not None:
+        props["agent-mouse"] = mouse.enum("mode", Mouse) is Mouse.CLIENT
+    return props

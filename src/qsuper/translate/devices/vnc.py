@@ -1,0 +1,116 @@
+"""`<graphics type='vnc'>`.
+
+Sources: libvirt `formatdomain.rst`, "Graphical framebuffers"; `qemuBuildGraphicsVNCCommandLine()`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum, unique
+from typing import ClassVar, Final, Self
+
+from qsuper.errors import ConfigError, Notice
+from qsuper.options import AtLaunch, Option, Value
+from qsuper.translate.audiodev import audio_id, audiodev
+from qsuper.translate.devices.base import Context, common
+from qsuper.translate.display import Display, DisplayKind
+from qsuper.translate.listen import Listen, ListenKind
+from qsuper.translate.node import Node
+
+FIRST_PORT: Final = 5900
+"""Of display 0."""
+_LAST_DISPLAY: Final = 99
+"""Of those that are tried when the file leaves the port open."""
+_FIRST_WEBSOCKET: Final = 5700
+
+
+@unique
+class Share(StrEnum):
+    """Whether several viewers may look at once."""
+
+    ALLOW_EXCLUSIVE = "allow-exclusive"
+    FORCE_SHARED = "force-shared"
+    IGNORE = "ignore"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vnc(Display):
+    """A VNC server."""
+
+    KIND: ClassVar[DisplayKind] = DisplayKind.VNC
+
+    listen: Listen
+    port: int | None = None
+    """None: the first free one."""
+    websocket: int | None = None
+    """-1: QEMU's choice."""
+    share: Share | None = None
+    keymap: str | None = None
+    has_password: bool = False
+    has_power_control: bool = False
+    audio: int | None = None
+
+    @classmethod
+    def claims(cls, node: Node) -> bool:
+        return node.get("type") == DisplayKind.VNC
+
+    @classmethod
+    def parse(cls, node: Node) -> Self:
+        node.ignore("passwdValidTo", "connected")
+        port = node.integer("port", low=-1, high=0xFFFF)
+        is_open = bool(node.yes_no("autoport")) or port in (None, -1)
+        if not is_open and port is not None and port < FIRST_PORT:
+            raise node.error(f"port='{port}' is below {FIRST_PORT}", hint="autoport='yes'")
+        return cls(
+            **common(node),
+            listen=Listen.parse(node),
+            port=None if is_open else port,
+            websocket=node.integer("websocket", low=-1, high=0xFFFF),
+            share=node.enum("sharePolicy", Share, None),
+            keymap=node.get("keymap"),
+            has_password=bool(node.get("passwd")),
+            has_power_control=bool(node.yes_no("powerControl")),
+            audio=audio_id(node),
+        )
+
+    def problems(self, context: Context) -> Iterator[ConfigError]:
+        if [type(other) for other in context.devices("graphics")].count(Vnc) > 1:
+            text = "<graphics>: there can be one type='vnc'"
+            yield ConfigError(text, at=self.at, hint="remove the others")
+        if self.audio is not None and audiodev(context, self.audio) is None:
+            text = f"<graphics>: there is no <audio id='{self.audio}'>"
+            yield ConfigError(text, at=self.at, hint="add one")
+
+    def notices(self, context: Context) -> Iterator[Notice]:
+        if self.has_password:
+            text = (
+                "<graphics>: passwd= never stands on a command line: nobody can log in until"
+                f" it is set: qsuper qmp {context.domain.name} set_password"
+            )
+            yield Notice(self.at, text)
+        if self.listen.kind is ListenKind.NETWORK:
+            text = f"<graphics>: network '{self.listen.network}' is unknown here:"
+            yield Notice(self.at, f"{text} {self.listen.address} is listened on")
+
+    def options(self, context: Context) -> Iterator[Option]:
+        props: dict[str, Value] = {}
+        match self.listen.kind:
+            case ListenKind.SOCKET:
+                path = self.listen.path(context, "vnc.sock")
+                props["vnc"] = AtLaunch(shown=f"unix:{path.shown}", live=f"unix:{path.live}")
+            case ListenKind.NONE:
+                props["vnc"] = "none"
+            case _:
+                display = 0 if self.port is None else self.port - FIRST_PORT
+                props["vnc"] = f"{self.listen.host()}:{display}"
+                if self.port is None:
+                    props["to"] = AtLaunch(shown=None, live=_LAST_DISPLAY)
+        props |= {
+            "websocket": _FIRST_WEBSOCKET if self.websocket == -1 else self.websocket or None,
+            "share": str(self.share) if self.share else None,
+            "password": True if self.has_password else None,
+            "power-control": True if self.has_power_control else None,
+            "audiodev": audiodev(context, self.audio),
+        }
+        yield Option.keyed("vnc", props, implied="vnc")
+        if self.keymap:
+            yield Option.word("k", self.keymap)

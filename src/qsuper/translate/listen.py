@@ -1,0 +1,82 @@
+"""Where a display waits for its viewers: `<listen>` and the older attributes."""
+
+import ipaddress
+from dataclasses import dataclass
+from enum import StrEnum, unique
+from typing import Final, Self
+
+from qsuper.options import AtLaunch
+from qsuper.translate.model import Context
+from qsuper.translate.node import Node
+
+LOCALHOST: Final = "127.0.0.1"
+_SHORT_NAME: Final = 20
+
+
+@unique
+class ListenKind(StrEnum):
+    """Values of `<listen type=>`."""
+
+    ADDRESS = "address"
+    NETWORK = "network"
+    SOCKET = "socket"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listen:
+    """The first `<listen>` of a display; QEMU has no more than one."""
+
+    kind: ListenKind = ListenKind.ADDRESS
+    address: str = LOCALHOST
+    socket: str = ""
+    """Empty: one in the runtime directory."""
+    network: str = ""
+
+    @classmethod
+    def parse(cls, node: Node) -> Self:
+        """Read it from a display; `listen=` and `socket=` stand for elements that are missing."""
+        listens = list(node.children("listen"))
+        old_address, old_socket = node.get("listen"), node.get("socket")
+        if not listens:
+            if old_socket:
+                return cls(kind=ListenKind.SOCKET, socket=node.resolve(old_socket))
+            return cls(address=_address(node, old_address or LOCALHOST))
+        first = listens[0]
+        kind = first.enum("type", ListenKind)
+        address = first.get("address") if kind is not ListenKind.SOCKET else None
+        if address and old_address and address != old_address:
+            raise node.error(
+                f"listen='{old_address}' differs from <listen address='{address}'>",
+                hint="remove one",
+            )
+        return cls(
+            kind=kind,
+            address=_address(first, address or old_address or LOCALHOST),
+            socket=(first.file("socket") or "") if kind is ListenKind.SOCKET else "",
+            network=first.required("network") if kind is ListenKind.NETWORK else "",
+        )
+
+    def host(self) -> str:
+        """Give the address as it stands before a port."""
+        return f"[{self.address}]" if ":" in self.address else self.address
+
+    def path(self, context: Context, name: str) -> AtLaunch:
+        """Give the socket's path; *name* is the file's where the runtime directory has it."""
+        if self.socket:
+            return AtLaunch(shown=self.socket, live=self.socket)
+        domain = context.domain.name[:_SHORT_NAME]
+        return AtLaunch(shown=f"/var/lib/libvirt/qemu/domain--1-{domain}/{name}", live=name)
+
+
+def _address(node: Node, text: str) -> str:
+    """Check an address or a host's name."""
+    name = text.strip("[]") if text.startswith("[") else text
+    if ":" in name:
+        try:
+            ipaddress.IPv6Address(name.partition("%")[0])
+        except ValueError:
+            raise node.error(f"'{text}' is no address to listen on") from None
+    elif not name or not name.isprintable() or " " in name:
+        raise node.error(f"'{text}' is no address to listen on")
+    return name

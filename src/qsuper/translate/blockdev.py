@@ -105,6 +105,21 @@ class Manner:
     """Of the top image only."""
     is_floppy: bool = False
 
+    @classmethod
+    def parse(cls, driver: Node | None, *, is_floppy: bool = False) -> Self:
+        """Read it from the `<driver>` of a disk, if there is one."""
+        if driver is None:
+            return cls(is_floppy=is_floppy)
+        driver.ignore("max_bufsize")
+        return cls(
+            cache=driver.enum("cache", Cache, Cache.DEFAULT),
+            aio=driver.enum("io", Aio, None),
+            discard=driver.enum("discard", Discard, None),
+            discard_no_unref=driver.on_off("discard_no_unref"),
+            detect_zeroes=driver.enum("detect_zeroes", DetectZeroes, None),
+            is_floppy=is_floppy,
+        )
+
     def zeroes(self) -> str | None:
         """Give QEMU's value, which knows `unmap` only together with discard."""
         if self.detect_zeroes is DetectZeroes.UNMAP and self.discard is not Discard.UNMAP:

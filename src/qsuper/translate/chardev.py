@@ -128,10 +128,10 @@ class Chardev:
         )
         for source in node.children("source"):
             source.accept("seclabel")
-            result = result._with_source(source)
+            result = result.with_source(source)
         return result
 
-    def _with_source(self, source: Node) -> Self:
+    def with_source(self, source: Node) -> Self:
         match self.kind:
             case ChardevKind.UDP:
                 return self._with_udp(source)
@@ -199,7 +199,13 @@ class Chardev:
         return _BACKEND.get(self.kind, str(self.kind))
 
     def options(
-        self, alias: str, caps: Caps, *, ident: str = "", spice: str = "vdagent"
+        self,
+        alias: str,
+        caps: Caps,
+        *,
+        ident: str = "",
+        spice: str = "vdagent",
+        device_backend: str = "serial",
     ) -> Iterator[Option]:
         """Give the `-chardev`, and before it what it refers to.
 
@@ -208,11 +214,13 @@ class Chardev:
             caps: The emulator.
             ident: The back end's id.
             spice: SPICE's name for what a `spicevmc` carries: vdagent, usbredir, smartcard.
+            device_backend: QEMU's back end for a `dev`: serial, parallel.
         """
         ident = ident or f"char{alias}"
         if self.tls:
             yield Option.json("object", self._credentials(ident))
-        props: dict[str, Value] = {"backend": self.backend, "id": ident}
+        backend = device_backend if self.kind is ChardevKind.DEV else self.backend
+        props: dict[str, Value] = {"backend": backend, "id": ident}
         props |= self._props(alias, caps, spice)
         if self.tls:
             props["tls-creds"] = f"obj{ident}_tls0"

@@ -169,6 +169,10 @@ class IscsiStorage(NetStorage):
     def label(self) -> str:
         return f"{self.target}/{self.lun}"
 
+    @property
+    def is_scsi_unit(self) -> bool:
+        return True
+
     def props(self, node: str) -> dict[str, Value]:
         return {
             "driver": "iscsi",

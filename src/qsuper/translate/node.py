@@ -38,7 +38,17 @@ class Node:
     A getter marks what it reads. `unread` gives what no getter asked for.
     """
 
-    __slots__ = ("_attributes", "_document", "_elements", "_read", "_seen", "line", "tag", "text")
+    __slots__ = (
+        "_attributes",
+        "_document",
+        "_elements",
+        "_read",
+        "_seen",
+        "line",
+        "raw_text",
+        "tag",
+        "text",
+    )
 
     def __init__(
         self,
@@ -58,7 +68,9 @@ class Node:
         self.tag = tag
         """With a namespace as `{uri}name`."""
         self.line = line
-        self.text = text
+        self.raw_text = text
+        """With the white space around it."""
+        self.text = text.strip()
         """Stripped of white space."""
 
     @property

@@ -6,7 +6,7 @@ Source: libvirt `virDomainStorageSourceParse`, `virDomainStorageNetworkParseHost
 import posixpath
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum, unique
 from typing import Any, Final
 
@@ -73,7 +73,6 @@ class VolumeStorage(Storage):
     volume: str
     mode: str | None = None
     """For iSCSI pools: `host` or `direct`."""
-    auth: Auth | None = None
 
     @property
     def label(self) -> str:
@@ -123,7 +122,15 @@ def parse_source(node: Node, kind: SourceType) -> Storage | None:
     source.accept("seclabel", "privateData")
     if source.has("fdgroup"):
         raise source.error("fdgroup= names descriptors that only libvirtd holds")
-    return _PARSERS[kind](source)
+    storage = _PARSERS[kind](source)
+    if isinstance(storage, NetStorage):
+        outer = parse_auth(node, source.required("protocol"))
+        if outer is not None and storage.auth is not None:
+            raise source.error("there is an <auth> here and one beside it")
+        return storage if outer is None else replace(storage, auth=outer)
+    node.accept("auth")  # of a volume: its pool's counts
+    source.accept("auth")
+    return storage
 
 
 def _file(source: Node) -> Storage | None:

@@ -33,6 +33,11 @@ class Storage(ABC):
         """How messages name the place."""
         return ""
 
+    @property
+    def is_scsi_unit(self) -> bool:
+        """Whether SCSI commands can be passed through to it."""
+        return False
+
     def before(self, node: str, site: Site) -> Iterator[Option]:
         """Give the objects that `props` refers to."""
         del node, site
@@ -68,6 +73,10 @@ class FileStorage(Storage):
     @property
     def label(self) -> str:
         return self.path
+
+    @property
+    def is_scsi_unit(self) -> bool:
+        return self.is_block
 
     def props(self, node: str) -> dict[str, Value]:
         driver = "host_device" if self.is_block else "file"

@@ -1,0 +1,381 @@
+"""`<disk>`: hard disks, CD-ROM drives, floppy drives and passed-through SCSI units.
+
+Sources: libvirt `formatdomain.rst`, "Hard drives, floppy disks, CDROMs";
+`qemuBuildDisksCommandLine`, `virDomainDiskInsert`, `qemuValidateDomainDeviceDefDisk`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from enum import StrEnum, unique
+from typing import ClassVar, Final, Self
+
+from qsuper.errors import ConfigError
+from qsuper.options import Option, Value
+from qsuper.translate.blockdev import (
+    RAW,
+    Cache,
+    Image,
+    Manner,
+    metadata_cache,
+)
+from qsuper.translate.chardev import Chardev, ChardevKind
+from qsuper.translate.devices.base import Context, Device, common, placed
+from qsuper.translate.disk_look import Look, VirtioBlock
+from qsuper.translate.disk_target import (
+    DRIVE_BUSES,
+    DiskBus,
+    Target,
+    bus_of,
+    drive_address,
+    parse_target,
+)
+from qsuper.translate.model import Need
+from qsuper.translate.node import Node
+from qsuper.translate.places import (
+    Bus,
+    DriveAddress,
+    MmioAddress,
+    PciAddress,
+    PciKind,
+    PciTurn,
+    UsbAddress,
+    UsbTurn,
+)
+from qsuper.translate.sd_card import sd_option
+from qsuper.translate.source import SourceType
+from qsuper.translate.virtio import virtio_address, virtio_driver, virtio_pci_kind
+
+
+@unique
+class DiskKind(StrEnum):
+    """`<disk device=>`."""
+
+    DISK = "disk"
+    CDROM = "cdrom"
+    FLOPPY = "floppy"
+    LUN = "lun"
+
+
+_EJECTABLE: Final = (DiskKind.CDROM, DiskKind.FLOPPY)
+_BOOT_CLASS: Final = {DiskKind.CDROM: "cdrom", DiskKind.FLOPPY: "fd"}
+_ADDRESSES: Final = {
+    DiskBus.VIRTIO: (PciAddress, MmioAddress),
+    DiskBus.USB: (UsbAddress,),
+    DiskBus.SD: (),
+} | dict.fromkeys(DRIVE_BUSES, (DriveAddress,))
+_NARROW_MODELS: Final = ("lsilogic",)
+"""SCSI controllers of one target's worth of units, which QEMU numbers as targets."""
+_HARMLESS: Final = ("snapshot", "rawio", "sgio")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disk(Device):
+    """A disk or drive."""
+
+    TAG: ClassVar[str] = "disk"
+    ALIAS: ClassVar[str] = "disk"
+    PCI_TURN: ClassVar[int] = PciTurn.DISK
+    USB_TURN: ClassVar[int] = UsbTurn.DISK
+
+    kind: DiskKind = DiskKind.DISK
+    target: Target
+    bus_type: DiskBus
+    source_type: SourceType = SourceType.FILE
+    image: Image | None = None
+    """None for an empty drive, and for a vhost-user disk."""
+    vhost_user: Chardev | None = None
+    is_readonly: bool = False
+    is_shareable: bool = False
+    copies_on_read: bool = False
+    manner: Manner = field(default_factory=Manner)
+    look: Look = field(default_factory=Look)
+    virtio: VirtioBlock = field(default_factory=VirtioBlock)
+    first_node: int = 0
+
+    @classmethod
+    def parse(cls, node: Node) -> Self:
+        node.ignore(*_HARMLESS)
+        target_node = node.required_child("target")
+        target_node.ignore("tray")  # libvirt opens it by a monitor command, and forgets it
+        target, driver = parse_target(target_node), node.child("driver")
+        kind = node.enum("device", DiskKind, DiskKind.DISK)
+        default = DiskBus.FDC if kind is DiskKind.FLOPPY else None
+        bus = target_node.enum("bus", DiskBus, default) or bus_of(target, target_node)
+        if node.child("transient") is not None:
+            raise node.error("<transient> is not supported", hint="make an overlay with qemu-img")
+        source_type = node.enum("type", SourceType, SourceType.FILE)
+        is_readonly = node.child("readonly") is not None or kind is DiskKind.CDROM
+        image = _image(node, source_type, driver)
+        return cls(
+            **common(node),
+            kind=kind,
+            target=target,
+            bus_type=bus,
+            source_type=source_type,
+            image=replace(image, is_readonly=is_readonly) if image is not None else None,
+            vhost_user=_vhost_user(node) if source_type is SourceType.VHOSTUSER else None,
+            is_readonly=is_readonly,
+            is_shareable=node.child("shareable") is not None,
+            copies_on_read=bool(driver.on_off("copy_on_read")) if driver else False,
+            manner=Manner.parse(driver, is_floppy=kind is DiskKind.FLOPPY),
+            look=Look.parse(node, driver, target_node),
+            virtio=VirtioBlock.parse(node, driver),
+        )
+
+    # Defaults
+
+    def place_among(self, devices: tuple[Device, ...]) -> int:
+        """Disks of one bus stand together, by name."""
+        place: int | None = None
+        for number in range(len(devices) - 1, -1, -1):
+            other = devices[number]
+            if not isinstance(other, Disk) or other.bus_type is not self.bus_type:
+                continue
+            if other.target.index > self.target.index:
+                place = number
+            elif place is None:
+                place = number + 1
+        return len(devices) if place is None else place
+
+    def defaulted(self, context: Context) -> Self:
+        address, manner = self.address, self.manner
+        if self.bus_type is DiskBus.VIRTIO:
+            address = virtio_address(self, context)
+        elif address is None and self.bus_type in DRIVE_BUSES:
+            address = drive_address(self.bus_type, self.target.index)
+        if self.is_shareable and not self.is_readonly and manner.cache is Cache.DEFAULT:
+            manner = replace(manner, cache=Cache.NONE)
+        image = self.image.resolved(context.site.host) if self.image is not None else None
+        return replace(self, address=address, manner=manner, image=image)
+
+    def implied(self, context: Context) -> Iterator[Need]:
+        del context
+        if isinstance(self.address, DriveAddress):
+            yield Need(str(self.bus_type), self.address.controller)
+
+    def pci_kind(self, context: Context) -> PciKind | None:
+        if self.bus_type is not DiskBus.VIRTIO:
+            return None
+        return virtio_pci_kind(self, context, self.virtio.model)
+
+    def bus(self, context: Context) -> Bus | None:
+        del context
+        return Bus.USB if self.bus_type is DiskBus.USB else None
+
+    def stem(self, context: Context) -> str | None:
+        address = self.address
+        if not isinstance(address, DriveAddress):
+            return f"{self.bus_type}-disk{self.target.index}"
+        parts = [address.controller, address.bus, address.target, address.unit]
+        if self.bus_type is not DiskBus.SCSI or self._is_narrow(context):
+            del parts[2]
+        return f"{self.bus_type}{'-'.join(map(str, parts))}"
+
+    @property
+    def boot_class(self) -> str | None:
+        return _BOOT_CLASS.get(self.kind, "hd")
+
+    @property
+    def node_count(self) -> int:
+        if self.bus_type is DiskBus.SD:  # it has no block nodes
+            return 0
+        return self.image.length if self.image is not None else 1
+
+    def numbered(self, first: int) -> Self:
+        image = self.image.numbered(first) if self.image is not None else None
+        return replace(self, image=image, first_node=first)
+
+    # Check
+
+    def problems(self, context: Context) -> Iterator[ConfigError]:
+        yield from self._twins(context)
+        if not isinstance(self.address, _ADDRESSES[self.bus_type]) and self.address is not None:
+            yield self._error(f"the address does not fit bus='{self.bus_type}'")
+        for text in (
+            *self._unfit_source(context),
+            *self._unfit_kind(),
+            *self._unfit_driver(context),
+        ):
+            yield self._error(text)
+        for text in self.look.misfits(self.bus_type, is_lun=self.kind is DiskKind.LUN):
+            yield self._error(text)
+        if self.image is not None:
+            yield from self.image.problems(context.site)
+        if self.vhost_user is not None:
+            yield from self.vhost_user.problems(context.site.caps)
+
+    def _error(self, message: str, *, hint: str = "") -> ConfigError:
+        return ConfigError(f"<disk> '{self.target.name}': {message}", at=self.at, hint=hint)
+
+    def _twins(self, context: Context) -> Iterator[ConfigError]:
+        for other in context.devices("disk"):
+            if other is self:
+                break
+            if isinstance(other, Disk) and other.target.name == self.target.name:
+                yield self._error(f"the name is used twice, also in line {other.at.line}")
+        if not isinstance(self.address, DriveAddress):
+            return
+        for other in (*context.devices("disk"), *context.devices("hostdev")):
+            if other is self:
+                break
+            other_bus = other.bus_type if isinstance(other, Disk) else DiskBus.SCSI
+            if other.address == self.address and other_bus is self.bus_type:
+                yield self._error(f"its place is taken, by line {other.at.line}")
+
+    def _unfit_source(self, context: Context) -> Iterator[str]:
+        is_empty = self.image is None and self.vhost_user is None
+        if is_empty and (self.kind not in _EJECTABLE or self.bus_type is DiskBus.USB):
+            yield f"a {self.kind} on bus='{self.bus_type}' can't be empty: <source> is missing"
+        if self.vhost_user is not None and self.bus_type is not DiskBus.VIRTIO:
+            yield "a vhost-user disk goes with bus='virtio'"
+        image, is_lun = self.image, self.kind is DiskKind.LUN
+        if self.is_shareable and not self.is_readonly and image and image.format != RAW:
+            yield f"a <shareable> disk can't have format '{image.format}'"
+        if is_lun and not (image is not None and image.storage.is_scsi_unit):
+            yield "device='lun' is for type='block' and for iSCSI"
+        has_scsi = context.site.caps.has_prop("virtio-blk-pci", "scsi")
+        if is_lun and self.bus_type is DiskBus.VIRTIO and not has_scsi:
+            yield "this QEMU's virtio-blk can't pass SCSI commands through"
+
+    def _unfit_kind(self) -> Iterator[str]:
+        kind, bus = self.kind, self.bus_type
+        if (kind is DiskKind.FLOPPY) != (bus is DiskBus.FDC):
+            yield f"device='{kind}' does not go with bus='{bus}'"
+        elif kind is DiskKind.FLOPPY and self.target.prefix != "fd":
+            yield "a floppy's name begins with 'fd'"
+        elif kind is not DiskKind.FLOPPY and self.target.prefix == "fd":
+            yield "only a floppy's name begins with 'fd'"
+        if kind is DiskKind.CDROM and bus in (DiskBus.VIRTIO, DiskBus.SD):
+            yield f"bus='{bus}' has no CD-ROM drives"
+        if kind is DiskKind.LUN and bus not in (DiskBus.SCSI, DiskBus.VIRTIO):
+            yield f"device='lun' does not go with bus='{bus}'"
+        if kind is DiskKind.DISK and self.is_readonly and bus in (DiskBus.IDE, DiskBus.SATA):
+            yield f"a disk with bus='{bus}' can't be <readonly>"
+
+    def _unfit_driver(self, context: Context) -> Iterator[str]:
+        if self.bus_type is not DiskBus.VIRTIO and self.virtio != VirtioBlock():
+            yield "queues, I/O threads and virtio options are for bus='virtio'"
+        for thread in self.virtio.iothreads:
+            if thread not in context.domain.iothreads.ids:
+                yield f"I/O thread {thread} does not exist"
+        if self.virtio.iothread is not None and self.virtio.mapping:
+            yield "iothread= and <iothreads> exclude each other"
+        if self.copies_on_read and self.is_readonly:
+            yield "copy_on_read= is not for read-only disks"
+
+    # Options
+
+    def options(self, context: Context) -> Iterator[Option]:
+        if self.bus_type is DiskBus.SD:
+            yield sd_option(self.image, self.manner.cache, self.target.index)
+            return
+        drive: str | None = None
+        if self.image is not None:
+            yield from self.image.options(context.site, self.manner)
+            drive = self.image.top(context.site.caps)
+        if self.copies_on_read and drive is not None:
+            node = f"libvirt-CoR-{self.target.name}"
+            props = {"driver": "copy-on-read", "node-name": node, "file": drive, "discard": "unmap"}
+            yield Option.json("blockdev", props)
+            drive = node
+        if self.vhost_user is not None:
+            ident = f"chr-vu-{self.alias}"
+            yield from self.vhost_user.options(self.alias, context.site.caps, ident=ident)
+        if self.bus_type is DiskBus.FDC and self.boot_order and context.site.is_i440fx:
+            letter = "AB"[min(self._drive.unit, 1)]
+            yield Option.word("global", f"isa-fdc.bootindex{letter}={self.boot_order}")
+        yield Option.json("device", self._front_end(context, drive))
+
+    @property
+    def _drive(self) -> DriveAddress:
+        return self.address if isinstance(self.address, DriveAddress) else DriveAddress()
+
+    def _front_end(self, context: Context, drive: str | None) -> dict[str, Value]:
+        props: dict[str, Value] = {"driver": self._driver(), "id": self.alias, "drive": drive}
+        props |= self._place(context) | self.look.props(self.bus_type)
+        if self.bus_type is DiskBus.VIRTIO:
+            props |= self.virtio.props()
+        if self.vhost_user is not None:
+            props["chardev"] = f"chr-vu-{self.alias}"
+        if self.is_shareable:
+            props["share-rw"] = True
+        if self.bus_type is not DiskBus.FDC:
+            props["bootindex"] = self.boot_order
+        if self.manner.cache is not Cache.DEFAULT and self.kind is not DiskKind.LUN:
+            props["write-cache"] = "on" if self.manner.cache.has_write_cache else "off"
+        return props
+
+    def _driver(self) -> str:
+        is_cdrom = self.kind is DiskKind.CDROM
+        match self.bus_type:
+            case DiskBus.VIRTIO:
+                stem = "virtio-blk" if self.vhost_user is None else "vhost-user-blk"
+                name = virtio_driver(stem, self.address, self.virtio.model)
+            case DiskBus.SCSI if self.kind is DiskKind.LUN:
+                name = "scsi-block"
+            case DiskBus.SCSI:
+                name = "scsi-cd" if is_cdrom else "scsi-hd"
+            case DiskBus.USB:
+                name = "usb-storage"
+            case DiskBus.FDC:
+                name = "floppy"
+            case _:
+                name = "ide-cd" if is_cdrom else "ide-hd"
+        return name
+
+    def _place(self, context: Context) -> dict[str, Value]:
+        if not isinstance(self.address, DriveAddress):
+            return placed(self, context)
+        place = self.address
+        alias = context.alias_of(str(self.bus_type), place.controller)
+        alias = alias or f"{self.bus_type}{place.controller}"
+        match self.bus_type:
+            case DiskBus.IDE:
+                return {"bus": f"{alias}.{place.bus}", "unit": place.unit}
+            case DiskBus.SATA:
+                return {"bus": f"{alias}.{place.unit}"}
+            case DiskBus.FDC:
+                return {"unit": place.unit}
+            case _:
+                return self._scsi_place(context, alias)
+
+    def _scsi_place(self, context: Context, alias: str) -> dict[str, Value]:
+        place = self._drive
+        props: dict[str, Value] = {"bus": f"{alias}.0"}
+        if self._is_narrow(context):
+            props["scsi-id"] = place.unit
+        else:
+            props |= {"channel": place.bus, "scsi-id": place.target, "lun": place.unit}
+        if self.kind is not DiskKind.LUN and context.site.caps.has_prop("scsi-hd", "device_id"):
+            props["device_id"] = self.look.serial or f"drive-{self.alias}"
+        return props
+
+    def _is_narrow(self, context: Context) -> bool:
+        for device in context.devices("controller"):
+            if device.bus_key == ("scsi", self._drive.controller):
+                return getattr(device, "model", None) in _NARROW_MODELS
+        return False
+
+
+def _image(node: Node, kind: SourceType, driver: Node | None) -> Image | None:
+    image_format = RAW
+    if driver is not None:
+        name = driver.get("name")
+        if name not in (None, "qemu"):
+            raise driver.error(f"name='{name}' is not supported", hint="qemu")
+        image_format = driver.get("type") or RAW
+    if kind is SourceType.VHOSTUSER:
+        return None
+    image = Image.parse(node, kind, image_format)
+    if node.child("mirror") is not None:
+        node.accept("mirror")  # the job of an earlier run
+    if image is not None and driver is not None:
+        image = replace(image, metadata_cache_bytes=metadata_cache(driver))
+    return image
+
+
+def _vhost_user(node: Node) -> Chardev:
+    source = node.required_child("source")
+    if source.required("type") != "unix":
+        raise source.error("type='unix' is the only one")
+    return Chardev(at=source.at, kind=ChardevKind.UNIX).with_source(source)

@@ -1,0 +1,263 @@
+"""What the guest sees of a disk beside its content, and how its queues are served.
+
+Source: libvirt `formatdomain.rst`, "Hard drives, floppy disks, CDROMs"; `qemuBuildDiskDeviceProps`.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum, unique
+from typing import Final, Self
+
+from qsuper.options import Value
+from qsuper.translate.disk_target import DiskBus
+from qsuper.translate.node import Node
+from qsuper.translate.virtio import VirtioModel, VirtioOptions
+
+_SERIAL: Final = re.compile(r"[A-Za-z0-9_ .+-]*")
+_WWN: Final = re.compile(r"[0-9a-fA-F]{16}")
+_LONGEST_VENDOR: Final = 8
+_LONGEST_PRODUCT: Final = 16
+_ATA_BUSES: Final = (DiskBus.IDE, DiskBus.SATA)
+_WITH_IDENTITY: Final = (DiskBus.IDE, DiskBus.SATA, DiskBus.SCSI)
+
+
+@unique
+class ErrorPolicy(StrEnum):
+    """What becomes of the guest when I/O fails."""
+
+    STOP = "stop"
+    REPORT = "report"
+    IGNORE = "ignore"
+    ENOSPACE = "enospace"
+    """Stop for lack of space, report all else; only for writes."""
+
+
+@unique
+class _ReadErrorPolicy(StrEnum):
+    STOP = "stop"
+    REPORT = "report"
+    IGNORE = "ignore"
+
+
+@unique
+class _Translation(StrEnum):
+    NONE = "none"
+    LBA = "lba"
+    AUTO = "auto"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Geometry:
+    """`<geometry>`: cylinders, heads and sectors."""
+
+    cylinders: int
+    heads: int
+    sectors: int
+    translation: str | None = None
+
+    @classmethod
+    def parse(cls, node: Node) -> Self:
+        """Read `<geometry cyls= heads= secs= trans=>`."""
+        translation = node.enum("trans", _Translation, None)
+        return cls(
+            cylinders=node.required_integer("cyls", low=1, high=0xFFFFFFFF),
+            heads=node.required_integer("heads", low=1, high=0xFFFFFFFF),
+            sectors=node.required_integer("secs", low=1, high=0xFFFFFFFF),
+            translation=None if translation is None else str(translation),
+        )
+
+    def props(self) -> dict[str, Value]:
+        return {
+            "cyls": self.cylinders,
+            "heads": self.heads,
+            "secs": self.sectors,
+            "bios-chs-trans": self.translation,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What the guest sees of a disk; None: QEMU's default."""
+
+    serial: str = ""
+    wwn: str | None = None
+    vendor: str | None = None
+    product: str | None = None
+    geometry: Geometry | None = None
+    logical_block_bytes: int | None = None
+    physical_block_bytes: int | None = None
+    discard_granularity_bytes: int | None = None
+    rotation_rate: int | None = None
+    """Rotations a minute; 1 is a solid-state drive."""
+    is_removable: bool | None = None
+    error_policy: ErrorPolicy | None = None
+    rerror_policy: str | None = None
+
+    @classmethod
+    def parse(cls, node: Node, driver: Node | None, target: Node) -> Self:
+        """Read it from a `<disk>`, its `<driver>` and `<target>`.
+
+        Raises:
+            ConfigError: a value is no good.
+        """
+        geometry, blockio = node.child("geometry"), node.child("blockio")
+        rerror = driver.enum("rerror_policy", _ReadErrorPolicy, None) if driver else None
+        sizes = ("logical_block_size", "physical_block_size", "discard_granularity")
+        blocks = [blockio.integer(name, low=0) if blockio else None for name in sizes]
+        return cls(
+            serial=_serial(node),
+            wwn=_wwn(node),
+            vendor=_inquiry(node, "vendor", _LONGEST_VENDOR),
+            product=_inquiry(node, "product", 40),
+            geometry=Geometry.parse(geometry) if geometry is not None else None,
+            logical_block_bytes=blocks[0],
+            physical_block_bytes=blocks[1],
+            discard_granularity_bytes=blocks[2],
+            rotation_rate=target.integer("rotation_rate", low=1, high=0xFFFE),
+            is_removable=target.on_off("removable"),
+            error_policy=driver.enum("error_policy", ErrorPolicy, None) if driver else None,
+            rerror_policy=None if rerror is None else str(rerror),
+        )
+
+    def props(self, bus: DiskBus) -> dict[str, Value]:
+        """Give the front end's props."""
+        escaped = self.serial.replace(" ", "\\ ")  # as libvirt hands it over, and guests know it
+        props: dict[str, Value] = {
+            "logical_block_size": self.logical_block_bytes or None,
+            "physical_block_size": self.physical_block_bytes or None,
+            "discard_granularity": self.discard_granularity_bytes,
+            "wwn": int(self.wwn, 16) if self.wwn else None,
+            "rotation_rate": self.rotation_rate,
+            "vendor": self.vendor,
+            "model" if bus in _ATA_BUSES else "product": self.product,
+            "serial": escaped or None,
+            "removable": self._removable(bus),
+        }
+        if self.geometry is not None:
+            props |= self.geometry.props()
+        return props | self._policies()
+
+    def _removable(self, bus: DiskBus) -> bool | None:
+        return bool(self.is_removable) if bus is DiskBus.USB else self.is_removable
+
+    def _policies(self) -> dict[str, Value]:
+        """An error policy without one for reads holds for both, but for lack of space."""
+        write, read = self.error_policy, self.rerror_policy
+        if read is None and write not in (None, ErrorPolicy.ENOSPACE):
+            read = str(write)
+        name = "enospc" if write is ErrorPolicy.ENOSPACE else write
+        return {"werror": None if name is None else str(name), "rerror": read}
+
+    def misfits(self, bus: DiskBus, *, is_lun: bool) -> Iterator[str]:
+        """Give what does not go with the bus."""
+        if self.vendor is not None and (bus is not DiskBus.SCSI or is_lun):
+            yield "only SCSI disks have a <vendor>"
+        if self.product is not None:
+            if bus not in _WITH_IDENTITY or is_lun:
+                yield "only SCSI, IDE and SATA disks have a <product>"
+            elif bus is DiskBus.SCSI and len(self.product) > _LONGEST_PRODUCT:
+                yield f"<product> is longer than {_LONGEST_PRODUCT} characters"
+        if self.wwn is not None and bus not in _WITH_IDENTITY:
+            yield "only SCSI, IDE and SATA disks have a <wwn>"
+        if self.rotation_rate is not None and bus not in _WITH_IDENTITY:
+            yield "only SCSI, IDE and SATA disks have a rotation_rate"
+        if self.is_removable is not None and bus not in (DiskBus.USB, DiskBus.SCSI):
+            yield "removable= is for USB and SCSI disks"
+
+
+def _serial(node: Node) -> str:
+    found = node.child("serial")
+    if found is None:
+        return ""
+    if not _SERIAL.fullmatch(found.raw_text):
+        raise found.error("letters, digits, space and _.+- are the only characters in a serial")
+    return found.raw_text
+
+
+def _wwn(node: Node) -> str | None:
+    found = node.child("wwn")
+    if found is None:
+        return None
+    if not _WWN.fullmatch(found.text):
+        raise found.error(
+            f"'{found.text[:60]}' is no World Wide Name", hint="16 hexadecimal digits"
+        )
+    return found.text
+
+
+def _inquiry(node: Node, tag: str, longest: int) -> str | None:
+    found = node.child(tag)
+    if found is None:
+        return None
+    if not (found.text.isascii() and found.text.isprintable()):
+        raise found.error("only printable ASCII characters are allowed")
+    if len(found.text) > longest:
+        raise found.error(f"it is longer than {longest} characters")
+    return found.text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VirtioBlock:
+    """What only virtio disks have."""
+
+    model: VirtioModel = VirtioModel.VIRTIO
+    options: VirtioOptions = field(default_factory=VirtioOptions)
+    ioeventfd: bool | None = None
+    event_idx: bool | None = None
+    queues: int | None = None
+    queue_size: int | None = None
+    iothread: int | None = None
+    mapping: tuple[tuple[int, tuple[int, ...]], ...] = ()
+    """(I/O thread, queues it serves); no queues: all are dealt round-robin."""
+
+    @classmethod
+    def parse(cls, node: Node, driver: Node | None) -> Self:
+        """Read it from a `<disk>` and its `<driver>`.
+
+        Raises:
+            ConfigError: a value is no good.
+        """
+        model = node.enum("model", VirtioModel, VirtioModel.VIRTIO)
+        if driver is None:
+            return cls(model=model)
+        threads = driver.child("iothreads")
+        mapping = tuple(_served(part) for part in threads.children("iothread")) if threads else ()
+        return cls(
+            model=model,
+            options=VirtioOptions.parse(driver),
+            ioeventfd=driver.on_off("ioeventfd"),
+            event_idx=driver.on_off("event_idx"),
+            queues=driver.integer("queues", low=1, high=1024),
+            queue_size=driver.integer("queue_size", low=1, high=1024),
+            iothread=driver.integer("iothread", low=1),
+            mapping=mapping,
+        )
+
+    def props(self) -> dict[str, Value]:
+        """Give the front end's props."""
+        mapping: list[Value] = [
+            {"iothread": f"iothread{thread}", "vqs": list(queues) or None}
+            for thread, queues in self.mapping
+        ]
+        return {
+            "iothread": f"iothread{self.iothread}" if self.iothread else None,
+            "iothread-vq-mapping": mapping or None,
+            "ioeventfd": self.ioeventfd,
+            "event_idx": self.event_idx,
+            "num-queues": self.queues,
+            "queue-size": self.queue_size,
+            **self.options.props(),
+        }
+
+    @property
+    def iothreads(self) -> Iterator[int]:
+        """The I/O threads it names."""
+        if self.iothread is not None:
+            yield self.iothread
+        yield from (thread for thread, _ in self.mapping)
+
+
+def _served(node: Node) -> tuple[int, tuple[int, ...]]:
+    queues = (queue.required_integer("id", low=0) for queue in node.children("queue"))
+    return node.required_integer("id", low=1), tuple(queues)

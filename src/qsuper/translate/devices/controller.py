@@ -6,11 +6,11 @@ Source: libvirt `formatdomain.rst`, "Controllers"; `qemuBuildControllerDevProps`
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Final, Self
 
 from qsuper.errors import ConfigError, Location
-from qsuper.options import Option
+from qsuper.options import Option, Value
 from qsuper.translate.controllers import UNINDEXED
 from qsuper.translate.devices.base import Context, Device, common, placed
 from qsuper.translate.model import Need
@@ -126,7 +126,7 @@ class SataController(_Controller):
             if not _same_place(self, _Q35_SATA):
                 hint = "remove <address>"
                 yield self._wrong("the address must be bus 0, slot 0x1f, function 2", hint)
-        elif not context.site.caps.has_type("ahci"):
+        elif not context.site.caps.has_type("ich9-ahci"):
             yield self._wrong("this QEMU has no ahci")
 
     def options(self, context: Context) -> Iterator[Option]:
@@ -150,19 +150,17 @@ class FdcController(_Controller):
             yield self._wrong(f"machine '{context.site.machine}' has no floppy controller")
 
     def options(self, context: Context) -> Iterator[Option]:
-        drives = [
-            (f"bootindex{'AB'[device.address.unit]}", device.boot_order)
+        if not context.site.is_q35:
+            return  # it is on the board; boot indexes reach it by -global, from the disk
+        drives: dict[str, Value] = {
+            f"bootindex{'AB'[device.address.unit]}": device.boot_order
             for device in context.domain.devices
             if device.boot_class == "fd"
             and isinstance(device.address, DriveAddress)
             and device.address.unit in (0, 1)
-        ]
-        if context.site.is_q35 and drives:
-            yield Option.json("device", {"driver": "isa-fdc"} | dict(drives))
-            return
-        for key, order in drives:
-            if order is not None:
-                yield Option.keyed("global", {f"isa-fdc.{key}": order})
+        }
+        if drives:
+            yield Option.json("device", {"driver": "isa-fdc"} | drives)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +172,7 @@ class VirtioSerialController(_Controller):
     model: VirtioModel = VirtioModel.VIRTIO
     ports: int | None = None
     vectors: int | None = None
-    virtio: VirtioOptions = VirtioOptions()
+    virtio: VirtioOptions = field(default_factory=VirtioOptions)
 
     @classmethod
     def parse(cls, node: Node) -> Self:

@@ -4,7 +4,7 @@ Source: libvirt `formatdomain.rst`, "Memory balloon device"; `qemuBuildMemballoo
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Final, Self
 
 from qsuper.errors import ConfigError
@@ -35,7 +35,7 @@ class Memballoon(Device):
     """None: no balloon."""
     autodeflate: bool | None = None
     free_page_reporting: bool | None = None
-    virtio: VirtioOptions = VirtioOptions()
+    virtio: VirtioOptions = field(default_factory=VirtioOptions)
 
     @classmethod
     def parse(cls, node: Node) -> Self:

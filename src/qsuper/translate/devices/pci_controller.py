@@ -71,8 +71,7 @@ class PciController(Device):
 
     @classmethod
     def parse(cls, node: Node) -> Self:
-        found = node.child("target")
-        target = found if found is not None else None
+        target = node.child("target")
         name = node.child("model")
         hole = node.child("pcihole64")
         numa = target.child("node") if target is not None else None
@@ -161,6 +160,8 @@ class PciController(Device):
             if self.hole_kib is not None:
                 host = "q35-pcihost" if context.site.is_q35 else "i440FX-pcihost"
                 yield Option.keyed("global", {f"{host}.pci-hole64-size": f"{self.hole_kib}K"})
+            if self.hotplug is not None:
+                yield Option.keyed("global", {"PIIX4_PM.acpi-root-pci-hotplug": self.hotplug})
             return
         driver = {"driver": self._driver(context) or ""}
         yield Option.json("device", driver | self._props(context) | placed(self, context))
@@ -215,9 +216,11 @@ class PciController(Device):
     def _root_problems(self, context: Context) -> Iterator[ConfigError]:
         site = context.site
         wanted = PciModel.PCIE_ROOT if site.has_pcie_root else PciModel.PCI_ROOT
+        if self.hotplug is not None and not site.is_i440fx:
+            yield self._wrong("<target hotplug> of the root is for i440fx machines only")
         if not (site.has_pcie_root or site.has_pci_root):
-            yield self._wrong(f"machine '{site.machine}' has no PCI bus")
-        elif self.model is not wanted:
+            return  # QEMU knows whether this board has PCI
+        if self.model is not wanted:
             text = f"index 0 must be model='{wanted}' on machine '{site.machine}'"
             yield self._wrong(text, f"not '{self.model}'")
         if self.address is not None:
@@ -229,7 +232,7 @@ class PciController(Device):
             ("chassisNr", self.chassis_nr, model is PciModel.PCI_BRIDGE),
             ("chassis", self.chassis, model in _PORTS),
             ("port", self.port, model in _PORTS),
-            ("hotplug", self.hotplug, model in _PORTS),
+            ("hotplug", self.hotplug, model in (PciModel.PCI_ROOT, *_PORTS)),
             ("busNr", self.bus_nr, model in _EXPANDERS),
             ("node", self.node, model in _EXPANDERS),
             ("memReserve", self.mem_reserve_kib, model in (PciModel.PCI_BRIDGE, *_PORTS)),

@@ -4,7 +4,7 @@ Source: libvirt `formatdomain.rst`, "Controllers"; `qemuBuildControllerSCSIDevPr
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum, unique
 from typing import ClassVar, Final, Self
 
@@ -89,7 +89,7 @@ class ScsiController(Device):
     ioeventfd: bool | None = None
     iothread: int | None = None
     mapping: tuple[ThreadMapping, ...] = ()
-    virtio: VirtioOptions = VirtioOptions()
+    virtio: VirtioOptions = field(default_factory=VirtioOptions)
 
     @classmethod
     def claims(cls, node: Node) -> bool:

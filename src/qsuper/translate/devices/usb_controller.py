@@ -71,6 +71,8 @@ _FIRST_PORT: Final = {UsbModel.ICH9_UHCI1: 0, UsbModel.ICH9_UHCI2: 2, UsbModel.I
 """Of the companions: the port of the main controller from which on they serve."""
 _XHCI: Final = (UsbModel.NEC_XHCI, UsbModel.QEMU_XHCI)
 _MOST_XHCI_PORTS: Final = 15
+_ARM_BOARDS: Final = ("versatilepb", "realview")
+"""Arm boards that have USB without being asked."""
 _Q35_SLOTS: Final = (0x1D, 0x1A)
 
 
@@ -111,10 +113,11 @@ class UsbController(Device):
             return
         if site.is_q35:
             yield cls(at=context.domain.at, index=0, model=_q35_model(site))
-        elif site.is_i440fx or (
-            site.is_arm and site.machine.startswith(("versatilepb", "realview"))
-        ):
+        elif site.is_i440fx:
             yield cls(at=context.domain.at, index=0)
+        elif site.is_arm and site.machine.startswith(_ARM_BOARDS):
+            model = _first(site, UsbModel.PCI_OHCI) or UsbModel.NONE
+            yield cls(at=context.domain.at, index=0, model=model)
 
     @classmethod
     def supplied(cls, need: Need, at: Location) -> Self | None:

@@ -331,7 +331,7 @@ def _convert(element: _Element, document: Document, depth: int) -> Node:
         line,
         attributes={str(key): str(value) for key, value in element.attrib.items()},
         elements=[_convert(part, document, depth + 1) for part in element],
-        text="".join(texts).strip(),
+        text="".join(texts),
     )
 
 

@@ -7,15 +7,14 @@ Source: libvirt `formatdomain.rst`, "Hard drives, floppy disks, CDROMs"; QEMU
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from qsuper.errors import ConfigError, Location
 from qsuper.options import Option, Value
 from qsuper.translate.site import HostData, Site
 
-HOST_CDROM: Final = re.compile(r"/dev/(cdrom|cdrw|dvd|dvdrw|sr|scd)[0-9]*")
-"""Paths of the host's CD-ROM drives."""
+_HOST_CDROM: Final = re.compile(r"/dev/(cdrom|cdrw|dvd|dvdrw|sr|scd)[0-9]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,3 +150,10 @@ class VdpaStorage(Storage):
     def problems(self, site: Site) -> Iterator[ConfigError]:
         if not site.caps.schema.has("blockdev-add/arg-type/+virtio-blk-vhost-vdpa"):
             yield ConfigError("this QEMU can't use type='vhostvdpa' disks", at=self.at)
+
+
+def as_cdrom(storage: Storage) -> Storage:
+    """Give the storage of a CD-ROM drive: of the host's own drive, that it is one."""
+    if isinstance(storage, FileStorage) and storage.is_block:
+        return replace(storage, is_cdrom=_HOST_CDROM.fullmatch(storage.path) is not None)
+    return storage

@@ -43,6 +43,7 @@ from qsuper.translate.places import (
 )
 from qsuper.translate.sd_card import sd_option
 from qsuper.translate.source import SourceType
+from qsuper.translate.storage import as_cdrom
 from qsuper.translate.virtio import virtio_address, virtio_driver, virtio_pci_kind
 
 
@@ -105,9 +106,12 @@ class Disk(Device):
             raise node.error("<transient> is not supported", hint="make an overlay with qemu-img")
         source_type = node.enum("type", SourceType, SourceType.FILE)
         is_readonly = node.child("readonly") is not None or kind is DiskKind.CDROM
-        image = _image(node, source_type, driver)
+        image = _image(node, source_type, kind, driver)
+        base = common(node)
+        if base["address"] is not None and not isinstance(base["address"], _ADDRESSES[bus]):
+            raise node.error(f"the address does not fit bus='{bus}'")
         return cls(
-            **common(node),
+            **base,
             kind=kind,
             target=target,
             bus_type=bus,
@@ -189,8 +193,6 @@ class Disk(Device):
 
     def problems(self, context: Context) -> Iterator[ConfigError]:
         yield from self._twins(context)
-        if not isinstance(self.address, _ADDRESSES[self.bus_type]) and self.address is not None:
-            yield self._error(f"the address does not fit bus='{self.bus_type}'")
         for text in (
             *self._unfit_source(context),
             *self._unfit_kind(),
@@ -357,7 +359,7 @@ class Disk(Device):
         return False
 
 
-def _image(node: Node, kind: SourceType, driver: Node | None) -> Image | None:
+def _image(node: Node, kind: SourceType, device: DiskKind, driver: Node | None) -> Image | None:
     image_format = RAW
     if driver is not None:
         name = driver.get("name")
@@ -367,6 +369,8 @@ def _image(node: Node, kind: SourceType, driver: Node | None) -> Image | None:
     if kind is SourceType.VHOSTUSER:
         return None
     image = Image.parse(node, kind, image_format)
+    if image is not None and device is DiskKind.CDROM:
+        image = replace(image, storage=as_cdrom(image.storage))
     if node.child("mirror") is not None:
         node.accept("mirror")  # the job of an earlier run
     if image is not None and driver is not None:

@@ -84,6 +84,8 @@ class ConsoleTarget(StrEnum):
     SCLP_LM = "sclplm"
 
 
+_OTHER_PORTS: Final = (SerialTarget.PCI, SerialTarget.USB, SerialTarget.ISA_DEBUG)
+"""Serial ports that are no consoles by themselves."""
 _CONSOLE_DRIVER: Final = {
     ConsoleTarget.VIRTIO: "virtconsole",
     ConsoleTarget.SCLP: "sclpconsole",
@@ -135,7 +137,10 @@ class Serial(Device):
             break
 
     def defaulted(self, context: Context) -> Self:
-        target = self.target or _default_target(self.address, context.site)
+        target = self.target
+        if target is SerialTarget.ISA and self.model is None:
+            target = None  # libvirt used to write it where it meant the default
+        target = target or _default_target(self.address, context.site)
         models = _MODELS[target] if target is not None else ()
         model = self.model or (models[0] if models else None)
         if self.model is None and target is SerialTarget.SYSTEM and context.site.is_riscv:
@@ -263,6 +268,24 @@ class Console(Device):
     target: ConsoleTarget | None = None
     """None until defaults: s390 has virtio, all others the first serial port."""
     port: int | None = None
+    is_implicit: bool = False
+    """Not in the file: the first serial port's, where the file has other consoles only."""
+
+    @classmethod
+    def missing(cls, context: Context) -> Iterator[Self]:
+        """Before other consoles comes that of the first serial port; it counts, no more."""
+        first = next(context.devices("console"), None)
+        port = next(context.devices("serial"), None)
+        if not isinstance(first, Console) or not isinstance(port, Serial):
+            return
+        kind = port.defaulted(context).target
+        if first.target in (None, ConsoleTarget.SERIAL) or kind in _OTHER_PORTS:
+            return
+        target = ConsoleTarget.SERIAL
+        yield cls(at=port.at, chardev=port.chardev, target=target, is_implicit=True)
+
+    def place_among(self, devices: tuple[Device, ...]) -> int:
+        return 0 if self.is_implicit else len(devices)
 
     @classmethod
     def parse(cls, node: Node) -> Self:

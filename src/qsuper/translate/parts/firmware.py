@@ -236,13 +236,13 @@ class Firmware:
         yield _format(loader.format, CODE_NODE, is_readonly=bool(loader.is_readonly))
         if nvram is None or nvram.storage is None:
             return
-        yield from nvram.storage.before(f"{NVRAM_NODE}-storage", site)
+        yield from nvram.storage.before(NVRAM_NODE, site)
         if self._layered(site):
             yield _protocol(nvram.storage, NVRAM_NODE)
             yield _format(nvram.format, NVRAM_NODE, is_readonly=False)
         else:
             name = f"{NVRAM_NODE}-storage"
-            props = nvram.storage.props(name)
+            props = nvram.storage.props(NVRAM_NODE)
             yield Option.json("blockdev", {**props, "node-name": name, "read-only": False})
 
     def bios_options(self) -> Iterator[Option]:
@@ -303,7 +303,7 @@ def _same(nvram: Nvram, form: ImageFormat) -> ImageFormat:
 def _protocol(storage: Storage, node: str) -> Option:
     name = f"{node}-storage"
     flags: dict[str, Value] = {"auto-read-only": True, "discard": "unmap"}
-    return Option.json("blockdev", {**storage.props(name), "node-name": name, **flags})
+    return Option.json("blockdev", {**storage.props(node), "node-name": name, **flags})
 
 
 def _format(form: ImageFormat | None, node: str, *, is_readonly: bool) -> Option:

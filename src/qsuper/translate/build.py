@@ -23,7 +23,7 @@ def build(context: Context) -> LaunchPlan:
         arch=context.site.arch,
         emulator=domain.emulator or "",
         options=tuple(overridden(option) for option in _options(context)),
-        env=dict(domain.passthrough.env),
+        env={**domain.clock.env, **domain.passthrough.env},
         consoles=tuple(
             console for device in domain.devices for console in device.consoles(context)
         ),

@@ -13,6 +13,8 @@ from qsuper.translate.parts.numatune import Binding
 from qsuper.translate.site import Site
 
 _KIB: Final = 1024
+_ORDINARY_BYTES: Final = 4096  # of pages that are not huge, on all hosts that qsuper knows
+_USUAL_MOUNT: Final = "/dev/hugepages"
 
 
 @unique
@@ -95,17 +97,15 @@ class Backing:
 
     def page(self, cell: int | None) -> HugePage | None:
         """Give the huge pages of a cell, or of memory in none (None); None: ordinary ones."""
-        if cell is not None:
-            for page in self.pages:
-                if page.cells is not None and cell in page.cells:
-                    return page
-        elif any(page.cells for page in self.pages):
-            return next((page for page in self.pages if page.cells and 0 in page.cells), None)
-        return next((page for page in self.pages if page.cells is None), None)
+        # Without cells the whole memory counts as cell 0.
+        mine = (page for page in self.pages if page.cells and (cell or 0) in page.cells)
+        others = (page for page in self.pages if page.cells is None)
+        found = next(mine, None) or next(others, None)
+        return None if found is None or found.size_bytes == _ORDINARY_BYTES else found
 
     def problems(self, site: Site, *, cells: int) -> Iterator[ConfigError]:
         """Give page sizes that the host has not, and cells that are not there."""
-        masters = [page for page in self.pages if page.cells is None]
+        masters = [page for page in self.pages if page.cells is None or not cells]
         if len(masters) > 1:
             yield masters[1].node.error("two sizes are for all cells", hint="use nodeset=")
         seen: set[int] = set()
@@ -190,9 +190,8 @@ def _kind(backing: Backing, page: HugePage | None, access: MemoryAccess | None) 
 def _path(piece: MemoryObject, page: HugePage | None, site: Site) -> Value:
     if page is not None:
         size = page_size(page, site) or 0
-        return site.host.hugepages.get(size, "/dev/hugepages").format(
-            domain=short_name(piece.domain)
-        )
+        directory = site.host.hugepages.get(size, _USUAL_MOUNT)
+        return directory.replace("{domain}", short_name(piece.domain))
     # libvirt's file is private to the domain and goes with it: a memfd does the same.
     memory = SharedMemory(
         name=piece.alias, share=f"{piece.domain}/{piece.alias}", size_bytes=piece.size_bytes
@@ -219,11 +218,8 @@ def _page_problems(page: HugePage, site: Site) -> Iterator[ConfigError]:
     known = site.host.hugepages
     if page.size_bytes is None or not known:
         return
-    if page.size_bytes not in known and page.size_bytes // _KIB > _ORDINARY_KIB:
+    if page.size_bytes not in known and page.size_bytes != _ORDINARY_BYTES:
         have = ", ".join(f"{size // _KIB} KiB" for size in known)
         yield page.node.error(
             f"the host has no huge pages of {page.size_bytes // _KIB} KiB", hint=f"it has {have}"
         )
-
-
-_ORDINARY_KIB: Final = 4

@@ -96,6 +96,7 @@ class Clock:
     node: Node | None = None
     offset: Offset = Offset.UTC
     basis: Basis = Basis.UTC
+    timezone: str = ""
     adjustment_s: int = 0
     start_s: int = 0
     """Since the epoch; of an absolute clock."""
@@ -116,6 +117,7 @@ class Clock:
             node=found,
             offset=offset,
             basis=found.enum("basis", Basis, Basis.UTC),
+            timezone=found.required("timezone") if offset is Offset.TIMEZONE else "",
             adjustment_s=_adjustment(found, offset),
             start_s=_start(found, offset),
             timers=tuple(_timers(found)),
@@ -126,16 +128,11 @@ class Clock:
 
     def problems(self, site: Site) -> Iterator[ConfigError]:
         """Give what QEMU can't do, and times that can't be computed."""
-        if self.node is not None:
-            if self.offset is Offset.TIMEZONE:
-                yield self.node.error(
-                    "offset='timezone' is not supported by QEMU", hint="use variable or utc"
-                )
-            if self._needs_now and site.host.now_s is None:
-                yield self.node.error(
-                    "the clock can't be computed: the host's time is not known here",
-                    hint="offset='utc'",
-                )
+        if self.node is not None and self._needs_now and site.host.now_s is None:
+            yield self.node.error(
+                "the clock can't be computed: the host's time is not known here",
+                hint="offset='utc'",
+            )
         for timer in self.timers:
             yield from _timer_problems(timer, site)
 
@@ -155,6 +152,11 @@ class Clock:
                 case _:
                     pass
         return props
+
+    @property
+    def env(self) -> dict[str, str]:
+        """Give what must be in QEMU's environment."""
+        return {"TZ": self.timezone} if self.timezone else {}
 
     def machine_props(self, site: Site) -> Props:
         """Give `hpet=` of `-machine`."""
@@ -182,7 +184,7 @@ class Clock:
 
     def _base(self, site: Site) -> str:
         match self.offset:
-            case Offset.LOCALTIME:
+            case Offset.LOCALTIME | Offset.TIMEZONE:
                 return "localtime"
             case Offset.ABSOLUTE:
                 return _date(self.start_s)

@@ -14,7 +14,7 @@ from qsuper.options import Option, Props, Value
 from qsuper.translate.node import Node
 from qsuper.translate.parts.clock import Clock
 from qsuper.translate.parts.features import Features
-from qsuper.translate.parts.hostmodel import HostModel, host_model, known_features
+from qsuper.translate.parts.hostmodel import HostModel, host_model, known_features, removed_features
 from qsuper.translate.site import Site
 
 _TYPE_SUFFIX: Final = re.compile(r"-(x86_64|i386|arm|riscv|riscv32|riscv64|[a-z0-9]+)-cpu")
@@ -161,7 +161,7 @@ class Cpu:
             yield self.node.error("mode='host-passthrough' needs KVM", hint="mode='maximum'")
         if self.mode is CpuMode.HOST_MODEL and host_model(site) is None:
             yield self.node.error(
-                "mode='host-model' can't be made out: the emulator does not describe its CPUs",
+                "mode='host-model' can't be made out: the emulator does not describe such a CPU",
                 hint="mode='host-passthrough' with KVM, mode='maximum' without",
             )
         models = site.caps.cpu_models.get("kvm" if site.is_kvm else "tcg")
@@ -176,6 +176,8 @@ class Cpu:
 
     def notices(self) -> Iterator[Notice]:
         """Tell where the guest's CPU is less than libvirt would make it."""
+        if self.node is not None and self.mode is CpuMode.HOST_MODEL:
+            yield self.node.notice("the host's CPU is written feature by feature, with no model")
         if self.node is not None and self.match is CpuMatch.MINIMUM:
             yield self.node.notice("match='minimum' adds nothing of the host's to the model")
 
@@ -220,8 +222,8 @@ class Cpu:
                 found = host_model(site)
                 return self._with_features(found, site) if found is not None else {}
             case CpuMode.CUSTOM:
-                base = HostModel(name=self.model, props={})
-                return self._with_features(base, site)
+                removed = dict.fromkeys(removed_features(self.model), False)
+                return self._with_features(HostModel(name=self.model, props=removed), site)
             case None:
                 # libvirt names the default only where it is one CPU for KVM and TCG alike.
                 named = site.is_x86 or not site.is_kvm
@@ -262,8 +264,6 @@ class Cpu:
 
 def _default_model(site: Site) -> str:
     info = site.machine_info
-    if site.arch == "i686" and site.caps.arch == "x86_64":
-        return "qemu32"
     accel = "kvm" if site.is_kvm else "tcg"
     by_accel = site.caps.default_cpus.get(accel, {}).get(site.machine)
     name = by_accel or (info.default_cpu if info is not None else None) or ""

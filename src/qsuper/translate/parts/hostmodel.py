@@ -1,18 +1,39 @@
-"""The CPU of `mode='host-model'`, from what the emulator says of its CPUs."""
+"""The CPU of `mode='host-model'`, and what CPU models have and lack.
 
-from collections.abc import Mapping
+libvirt writes a host model as the named model that is nearest, which takes its own map of models.
+QEMU has a description of its own that is as good to the guest: the static expansion of its best
+CPU, the empty model `base` with every feature of it. It has all features that survive a migration.
+"""
+
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any, Final
 
 from qsuper.options import Value
 from qsuper.translate.site import Site
 
+_WHOLE: Final = ("host", "max")
+# Features that QEMU once gave these models and took from them; libvirt switches them off by name,
+# so that machine types from before don't have them either. Source: libvirt `src/cpu_map`.
+_REMOVED: Final = {
+    "Skylake-": ("mpx",),
+    "Cascadelake-": ("mpx",),
+    "Icelake-": ("intel-pt", "mpx"),
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostModel:
-    """A named model and what makes it the host's."""
+    """A CPU model and what makes it the host's."""
 
     name: str
     props: Mapping[str, Value]
+
+
+def removed_features(model: str) -> tuple[str, ...]:
+    """Give the features that are switched off in a named model."""
+    found = (names for prefix, names in _REMOVED.items() if model.startswith(prefix))
+    return next(found, ())
 
 
 def known_features(site: Site) -> dict[str, bool]:
@@ -20,18 +41,29 @@ def known_features(site: Site) -> dict[str, bool]:
 
     Empty where the emulator does not say.
     """
-    accel = "kvm" if site.is_kvm else "tcg"
     features: dict[str, bool] = {}
-    for exchange in site.caps.cpu_expansions.get(accel, ()):
-        if exchange["arguments"]["model"].get("name") not in ("host", "max"):
-            continue
-        for name, value in exchange["return"]["model"].get("props", {}).items():
+    for _, _, props in _expansions(site):
+        for name, value in props.items():
             if isinstance(value, bool):
                 features.setdefault(name, value)
     return features
 
 
 def host_model(site: Site) -> HostModel | None:
-    """Give the named model nearest to the host's CPU; None where it can't be made out."""
-    del site
+    """Give a description of the best CPU that can be migrated; None where there is none."""
+    if not site.is_x86:
+        return None
+    for kind, asked, props in _expansions(site):
+        if kind == "static" and not asked:
+            chosen = {name: value for name, value in props.items() if value not in (False, "")}
+            return HostModel(name="base", props=dict(sorted(chosen.items())))
     return None
+
+
+def _expansions(site: Site) -> Iterator[tuple[str, Any, Mapping[str, Any]]]:
+    """Give the expansions of the whole host: kind, props that were asked for, props."""
+    for exchange in site.caps.cpu_expansions.get("kvm" if site.is_kvm else "tcg", ()):
+        arguments = exchange["arguments"]
+        if arguments["model"].get("name") in _WHOLE:
+            props = exchange["return"]["model"].get("props", {})
+            yield arguments["type"], arguments["model"].get("props"), props

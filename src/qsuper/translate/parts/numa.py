@@ -83,8 +83,7 @@ class Numa:
         """Put the CPUs that no cell names into the first."""
         if not self.cells:
             return self
-        named = frozenset().union(*(cell.cpus for cell in self.cells))
-        rest = frozenset(range(vcpu.maximum)) - named
+        rest = frozenset(range(vcpu.maximum)).difference(*(cell.cpus for cell in self.cells))
         first = replace(self.cells[0], cpus=self.cells[0].cpus | rest)
         return replace(self, cells=(first, *self.cells[1:]))
 

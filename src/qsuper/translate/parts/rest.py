@@ -9,14 +9,13 @@ from qsuper.translate.node import Node
 _REFUSED: Final = {
     "launchSecurity": "encrypted guests are not supported yet",
     "keywrap": "only s390x guests have it, which are not supported",
-    "idmap": "only containers have it",
     "bootloader": "only Xen guests have it",
 }
 
 
 def accept_harmless(node: Node) -> None:
     """Take as read what makes no difference to the guest; *node* is `<domain>`."""
-    node.accept("title", "description", "metadata", "seclabel", "resource")
+    node.accept("title", "description", "metadata", "seclabel", "resource", "idmap")
     node.ignore("id")
 
 

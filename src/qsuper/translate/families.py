@@ -42,7 +42,6 @@ FAMILIES: Final[tuple[type[Device], ...]] = (
     SataController,
     VirtioSerialController,
     FdcController,
-    # memory devices: here
     Hub,
     CcidController,
     Disk,

@@ -76,6 +76,13 @@ class PciBus:
         self.model = model
         self.rule = RULES[model]
         self.slots: dict[int, Slot] = {}
+        self.has_port = False
+        """A bridge that was added together with the port that it is plugged into."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether every slot is in use."""
+        return self.slots.keys() >= set(range(self.rule.low, self.rule.high + 1))
 
     def has(self, slot: int, function: int) -> bool:
         """Tell whether the function is taken."""
@@ -155,14 +162,23 @@ class Topology:
 
     def grow_to(self, index: int, kind: PciKind) -> None:
         """Add buses until *index* exists, of the sort that a device of *kind* wants."""
-        if len(self.buses) <= index:
-            first, *_ = (*self._growth(kind), PciModel.ROOT_PORT)
-            if first is self.to_pci or kind is PciKind.CONVENTIONAL:
-                for model in self._growth(kind):
-                    self._add(model)
         while len(self.buses) <= index:
-            conventional = kind in (PciKind.CONVENTIONAL, PciKind.PCI_BRIDGE)
-            self._add(PciModel.PCI_BRIDGE if conventional else PciModel.ROOT_PORT)
+            usual = PciModel.ROOT_PORT if self.is_express else PciModel.PCI_BRIDGE
+            for model in list(self._growth(kind)) or [usual]:
+                self._add(model)
+
+    def fault(self, address: PciAddress, kind: PciKind | None) -> str:
+        """Say why no device of *kind* can be at *address*; empty if it can."""
+        if address.domain:
+            return "is in a PCI domain that does not exist, only 0 does"
+        if address.bus >= len(self.buses):
+            return f"is on a bus that does not exist, the last is {len(self.buses) - 1}"
+        bus = self.buses[address.bus]
+        if not bus.rule.low <= address.slot <= bus.rule.high:
+            return f"has a slot that a {bus.model} lacks, it has {bus.rule.low} to {bus.rule.high}"
+        if kind is not None and not bus.accepts(kind):
+            return f"is on a {bus.model}, which takes no {kind} device"
+        return ""
 
     def _growth(self, kind: PciKind) -> Iterator[PciModel]:
         match kind:
@@ -182,15 +198,21 @@ class Topology:
                 return
 
     def _add(self, model: PciModel) -> None:
+        bus = PciBus(len(self.buses), model)
         if model is PciModel.PCIE_TO_PCI and self.buses[-1].model is PciModel.ROOT_PORT:
             self.buses[-1].take(0, 0)  # this port is there for the bridge
-        self.buses.append(PciBus(len(self.buses), model))
+            bus.has_port = True
+        self.buses.append(bus)
+
+
+_ADDED: Final = {
+    PciModel.ROOT_PORT: PciKind.ROOT_PORT,
+    PciModel.PCI_BRIDGE: PciKind.PCI_BRIDGE,
+    PciModel.DMI_BRIDGE: PciKind.DMI_BRIDGE,
+    PciModel.PCIE_TO_PCI: PciKind.PCIE_TO_PCI,
+}
 
 
 def controller_kind(model: PciModel) -> PciKind:
     """Tell how a controller that was added plugs in."""
-    return PciKind(
-        {PciModel.ROOT_PORT: PciKind.ROOT_PORT, PciModel.PCI_BRIDGE: PciKind.PCI_BRIDGE}.get(
-            model, PciKind.DMI_BRIDGE if model is PciModel.DMI_BRIDGE else PciKind.PCIE_TO_PCI
-        )
-    )
+    return _ADDED[model]

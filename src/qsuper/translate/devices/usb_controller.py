@@ -10,7 +10,7 @@ from enum import StrEnum, unique
 from typing import ClassVar, Final, Self
 
 from qsuper.errors import ConfigError, Location
-from qsuper.options import Option
+from qsuper.options import Option, Value
 from qsuper.translate.controllers import UNINDEXED
 from qsuper.translate.devices.base import Context, Device, common, placed
 from qsuper.translate.model import Need
@@ -192,15 +192,16 @@ class UsbController(Device):
     def options(self, context: Context) -> Iterator[Option]:
         if self.model is None or self.model is UsbModel.NONE:
             return
-        props = placed(self, context)
+        props: dict[str, Value] = placed(self, context)
         if self.is_companion:
             del props["id"]
             main = self._main(context)
             bus = f"{main.alias}.0" if main else None
             props = {"masterbus": bus, "firstport": self.first_port} | props
         elif self.ports is not None:
-            props = {"p2": self.ports, "p3": self.ports} | props
-        yield Option.json("device", {"driver": _DRIVER[self.model]} | props)
+            props |= {"p2": self.ports, "p3": self.ports}
+        named: dict[str, Value] = {"driver": _DRIVER[self.model]}
+        yield Option.json("device", named | props)
 
     def _main(self, context: Context) -> Device | None:
         for device in context.domain.devices:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum, unique
-from typing import Final, Self, TypeAlias
+from typing import Final, Self, TypeAlias, cast
 
 
 @unique
@@ -23,6 +23,8 @@ class Access(StrEnum):
     """Written from the start, what was there is lost."""
     APPEND = "append"
     READ_WRITE = "read-write"
+    DEVICE = "device"
+    """Read and written, and never made: a device of the host."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +115,8 @@ class AtLaunch:
     live: str | int | bool | None
 
 
-Value: TypeAlias = "str | int | bool | Handle | Joined | AtLaunch | Null | Mapping[str, Value] | Sequence[Value] | None"
+Scalar: TypeAlias = "str | int | bool | Handle | Joined | AtLaunch | Null"
+Value: TypeAlias = "Scalar | Mapping[str, Value] | Sequence[Value] | None"
 Props: TypeAlias = Mapping[str, Value]
 Numbers: TypeAlias = Mapping[str, int]
 """Descriptor numbers by the name of the resource."""
@@ -199,7 +202,8 @@ class Option:
 
     def _pairs(self, numbers: Numbers | None) -> Iterator[str]:
         for number, (key, value) in enumerate(_lived(self.props, numbers).items()):
-            for part in value if isinstance(value, list) else [value]:
+            parts = cast("list[object]", value) if isinstance(value, list) else [value]
+            for part in parts:
                 text = _text(part)
                 if number == 0 and key == self.implied and _BARE.fullmatch(text):
                     yield text

@@ -17,6 +17,7 @@ _OPEN_FLAGS: Final = {
     Access.WRITE: os.O_WRONLY | os.O_CREAT | os.O_TRUNC,
     Access.APPEND: os.O_WRONLY | os.O_CREAT | os.O_APPEND,
     Access.READ_WRITE: os.O_RDWR | os.O_CREAT,
+    Access.DEVICE: os.O_RDWR,
 }
 # Nobody may resize it: to its users a truncation is a SIGBUS.
 _SEALS: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL

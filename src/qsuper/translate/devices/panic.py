@@ -1,0 +1,88 @@
+"""`<panic>`: how a guest tells that it has crashed.
+
+Sources: libvirt `formatdomain.rst`, "Panic device"; `qemuBuildPanicCommandLine()`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum, unique
+from typing import ClassVar, Self
+
+from qsuper.errors import ConfigError
+from qsuper.options import Option
+from qsuper.translate.devices.base import Context, Device, common, placed
+from qsuper.translate.node import Node
+from qsuper.translate.places import IsaAddress, PciKind, PciTurn
+
+
+@unique
+class Model(StrEnum):
+    """The hardware."""
+
+    ISA = "isa"
+    PVPANIC = "pvpanic"
+    """On PCI."""
+    HYPERV = "hyperv"
+    """A feature of the CPU."""
+    PSERIES = "pseries"
+    """Part of the machine."""
+    S390 = "s390"
+    """Part of the CPU."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Panic(Device):
+    """A panic device."""
+
+    TAG: ClassVar[str] = "panic"
+    ALIAS: ClassVar[str] = "panic"
+    PCI_TURN: ClassVar[int] = PciTurn.PANIC
+
+    model: Model | None = None
+    """None until defaults."""
+
+    @classmethod
+    def parse(cls, node: Node) -> Self:
+        return cls(**common(node), model=node.enum("model", Model, None))
+
+    def defaulted(self, context: Context) -> Self:
+        return replace(self, model=self.model or _default_model(context))
+
+    def pci_kind(self, context: Context) -> PciKind | None:
+        del context
+        return PciKind.INTEGRATED if self.model is Model.PVPANIC else None
+
+    def problems(self, context: Context) -> Iterator[ConfigError]:
+        site = context.site
+        fits = {
+            Model.ISA: site.is_x86 and site.caps.has_type("pvpanic"),
+            Model.PVPANIC: site.caps.has_type("pvpanic-pci"),
+            Model.HYPERV: site.is_x86,
+            Model.PSERIES: site.machine.startswith("pseries"),
+            Model.S390: site.arch == "s390x",
+        }
+        if self.model is not None and not fits[self.model]:
+            models = ", ".join(model for model, fit in fits.items() if fit)
+            text = f"<panic>: machine '{site.machine}' has no model='{self.model}'"
+            yield ConfigError(text, at=self.at, hint=models)
+        twins = [getattr(other, "model", None) for other in context.devices("panic")]
+        if twins.count(self.model) > 1:
+            text = f"<panic>: there can be one model='{self.model}'"
+            yield ConfigError(text, at=self.at, hint="remove the others")
+
+    def options(self, context: Context) -> Iterator[Option]:
+        if self.model is Model.ISA:
+            port = self.address.iobase if isinstance(self.address, IsaAddress) else None
+            yield Option.json("device", {"driver": "pvpanic", "ioport": port})
+        elif self.model is Model.PVPANIC:
+            place = placed(self, context) | {"id": None}
+            yield Option.json("device", {"driver": "pvpanic-pci", **place})
+
+
+def _default_model(context: Context) -> Model:
+    site = context.site
+    if site.machine.startswith("pseries"):
+        return Model.PSERIES
+    if site.arch == "s390x":
+        return Model.S390
+    return Model.ISA if site.is_x86 else Model.PVPANIC

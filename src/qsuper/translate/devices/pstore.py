@@ -1,0 +1,67 @@
+"""`<pstore>`: where a guest leaves its last words for the next boot.
+
+Source: libvirt `formatdomain.rst`, "Pstore".
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar, Final, Self
+
+from qsuper.errors import ConfigError
+from qsuper.options import Option, Props
+from qsuper.translate.devices.base import Context, Device, common, placed
+from qsuper.translate.node import Node
+from qsuper.translate.places import PciKind, PciTurn
+
+_LEAST_BYTES: Final = 4096
+_MOST_BYTES: Final = 1 << 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pstore(Device):
+    """An ACPI error record store in a file."""
+
+    TAG: ClassVar[str] = "pstore"
+    ALIAS: ClassVar[str] = "pstore"
+    PCI_TURN: ClassVar[int] = PciTurn.PSTORE
+
+    path: str
+    size_bytes: int
+
+    @classmethod
+    def parse(cls, node: Node) -> Self:
+        backend = node.required("backend")
+        if backend != "acpi-erst":
+            raise node.error(f"backend='{backend}' is unknown", hint="acpi-erst")
+        path, size = node.required_child("path"), node.required_child("size")
+        count = size.bytes_text()
+        if not path.text:
+            raise path.error("the path is empty")
+        if not _LEAST_BYTES <= count <= _MOST_BYTES or count & (count - 1):
+            raise size.error(f"{count} bytes are no power of two from 4 KiB on")
+        return cls(**common(node), path=path.file_text(), size_bytes=count)
+
+    def pci_kind(self, context: Context) -> PciKind | None:
+        del context
+        return PciKind.CONVENTIONAL
+
+    def problems(self, context: Context) -> Iterator[ConfigError]:
+        if not context.site.is_x86 or not context.site.caps.has_type("acpi-erst"):
+            text = "<pstore>: this machine has no acpi-erst"
+            yield ConfigError(text, at=self.at, hint="q35 has")
+        if not context.domain.features.has_acpi:
+            text = "<pstore>: acpi-erst needs ACPI"
+            yield ConfigError(text, at=self.at, hint="<features><acpi/>")
+
+    def options(self, context: Context) -> Iterator[Option]:
+        backend = f"mem{self.alias}"
+        memory: Props = {
+            "qom-type": "memory-backend-file",
+            "id": backend,
+            "mem-path": self.path,
+            "size": self.size_bytes,
+            "share": True,
+        }
+        yield Option.json("object", memory)
+        props: Props = {"driver": "acpi-erst", "memdev": backend}
+        yield Option.json("device", {**props, **placed(self, context)})

@@ -22,6 +22,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_.+-]{1,100}", re.ASCII)
 _SVE: Final = re.compile(r"sve[0-9]+", re.ASCII)
 _RENAMED: Final = {"pclmuldq": "pclmulqdq"}
 """libvirt's names of features that QEMU spells otherwise, beyond `_` for `-`."""
+_MODEL: Final = ""  # QEMU has no key for it, and `model` is a prop of its own
 _VENDOR_LENGTH: Final = 12
 _MOST_PHYS_BITS: Final = 64
 
@@ -71,13 +72,6 @@ class PhysBitsMode(StrEnum):
 
     PASSTHROUGH = "passthrough"
     EMULATE = "emulate"
-
-
-_CACHES: Final[dict[CacheMode, Props]] = {
-    CacheMode.EMULATE: {"l3-cache": True, "host-cache-info": False},
-    CacheMode.PASSTHROUGH: {"host-cache-info": True, "l3-cache": False},
-    CacheMode.DISABLE: {"l3-cache": False, "host-cache-info": False},
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +175,11 @@ class Cpu:
         if self.node is not None and self.match is CpuMatch.MINIMUM:
             yield self.node.notice("match='minimum' adds nothing of the host's to the model")
 
+    @property
+    def _is_host(self) -> bool:
+        """Tell whether the CPU is the host's, or the most of it, which alone shows its caches."""
+        return self.mode in (CpuMode.HOST_PASSTHROUGH, CpuMode.MAXIMUM)
+
     def _cache_problems(self, site: Site) -> Iterator[ConfigError]:
         node, mode = self.cache_node, self.cache_mode
         if node is None:
@@ -191,8 +190,7 @@ class Cpu:
             yield node.error("mode='emulate' is for level='3' alone", hint="level='3'")
         if mode is not CacheMode.EMULATE and self.cache_level is not None:
             yield node.error(f"mode='{mode}' has no level", hint="remove level=")
-        is_host = self.mode in (CpuMode.HOST_PASSTHROUGH, CpuMode.MAXIMUM)
-        if mode is CacheMode.PASSTHROUGH and not is_host:
+        if mode is CacheMode.PASSTHROUGH and not self._is_host:
             yield node.error("mode='passthrough' needs the host's CPU", hint="host-passthrough")
 
     def options(
@@ -206,13 +204,13 @@ class Cpu:
             flags["hv-crash"] = True
         flags |= features.late_cpu_props()
         if self.cache_mode is not None:
-            flags |= _CACHES[self.cache_mode]
+            flags |= _cache_flags(self.cache_mode, is_host=self._is_host)
         if self.phys_bits is not None:
             flags |= self.phys_bits.props
         if not model and any(value is not None for value in flags.values()):
-            model = {"model": _default_model(site)}
+            model = {_MODEL: _default_model(site)}
         if model:
-            yield Option.keyed("cpu", {**model, **flags}, implied="model")
+            yield Option.keyed("cpu", {**model, **flags}, implied=_MODEL)
 
     def _model(self, site: Site) -> Props:
         match self.mode:
@@ -228,11 +226,11 @@ class Cpu:
                 # libvirt names the default only where it is one CPU for KVM and TCG alike.
                 named = site.is_x86 or not site.is_kvm
                 default = _default_model(site) if named else ""
-                return {"model": default} if default else {}
+                return {_MODEL: default} if default else {}
 
     def _whole_host(self, site: Site) -> Props:
         is_host = self.mode is CpuMode.HOST_PASSTHROUGH and site.is_kvm
-        props: dict[str, Value] = {"model": "host" if is_host else "max"}
+        props: dict[str, Value] = {_MODEL: "host" if is_host else "max"}
         if is_host and site.arch == "armv7l" and site.caps.arch == "aarch64":
             props["aarch64"] = False
         probed = "max-x86_64-cpu" if site.is_x86 else "max-arm-cpu"
@@ -241,9 +239,8 @@ class Cpu:
         return props | self._flags(site)
 
     def _with_features(self, base: HostModel, site: Site) -> Props:
-        props: dict[str, Value] = {"model": base.name, "vendor": self.vendor_id}
-        flags = {**base.props, **self._flags(site)}
-        return props | flags
+        vendor = {"vendor": self.vendor_id} if self.vendor_id is not None else {}
+        return {_MODEL: base.name, **base.props, **vendor, **self._flags(site)}
 
     def _flags(self, site: Site) -> dict[str, Value]:
         known = known_features(site)
@@ -275,6 +272,13 @@ def _feature_name(name: str, site: Site) -> str:
     if not site.is_x86:
         return name
     return _RENAMED.get(name, name).replace("_", "-")
+
+
+def _cache_flags(mode: CacheMode, *, is_host: bool) -> Props:
+    if mode is CacheMode.PASSTHROUGH:
+        return {"host-cache-info": True, "l3-cache": False}
+    hides = False if is_host else None
+    return {"l3-cache": mode is CacheMode.EMULATE, "host-cache-info": hides}
 
 
 def _features(node: Node) -> Iterator[tuple[str, Policy]]:

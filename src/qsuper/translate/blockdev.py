@@ -146,7 +146,8 @@ class Encryption:
 
     format: str
     is_librbd: bool
-    secret: Secret
+    secrets: tuple[Secret, ...]
+    """Of the image, then of the images below it, where the Ceph library has layers."""
 
     @classmethod
     def parse(cls, node: Node) -> Self:
@@ -157,11 +158,10 @@ class Encryption:
         engine = node.enum("engine", _Engine, _Engine.QEMU)
         if engine is _Engine.QEMU and kind is not _EncryptionFormat.LUKS:
             raise node.error(f"QEMU can't decrypt format='{kind}'", hint="luks")
-        return cls(
-            format=str(kind),
-            is_librbd=engine is _Engine.LIBRBD,
-            secret=Secret.parse(node.required_child("secret")),
-        )
+        secrets = tuple(Secret.parse(part) for part in node.children("secret"))
+        if not secrets or (len(secrets) > 1 and engine is _Engine.QEMU):
+            raise node.error("it needs one <secret>")
+        return cls(format=str(kind), is_librbd=engine is _Engine.LIBRBD, secrets=secrets)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,7 +276,8 @@ class Image:
         storage = self._stored(manner)
         yield from storage.before(self.node, site)
         if self.encryption is not None and self.has_luks:
-            yield self.encryption.secret.option(f"{self.node}-format-encryption-secret0", site.host)
+            ident = f"{self.node}-format-encryption-secret0"
+            yield self.encryption.secrets[0].option(ident, site.host)
         common: dict[str, Value] = {
             "read-only": self.is_readonly,
             "discard": None if manner.discard is None else str(manner.discard),
@@ -288,10 +289,28 @@ class Image:
         props["node-name"] = f"{self.node}-storage"
         props |= under_format if has_format_node else common
         yield Option.json("blockdev", props | manner.cache.props())
+        if self.slice is not None and self._has_slice_node:
+            yield Option.json("blockdev", self._slice_props(*self.slice))
         if has_format_node:
             props = {"node-name": f"{self.node}-format"}
             props |= common | manner.cache.props() | self._format_props(site.caps, manner)
             yield Option.json("blockdev", props)
+
+    @property
+    def _has_slice_node(self) -> bool:
+        """A raw image takes the slice itself."""
+        return self.slice is not None and (self.format != RAW or self.has_luks)
+
+    def _slice_props(self, offset: int, size: int) -> dict[str, Value]:
+        return {
+            "driver": "raw",
+            "node-name": f"{self.node}-slice-sto",
+            "offset": offset,
+            "size": size,
+            "file": f"{self.node}-storage",
+            "auto-read-only": True,
+            "discard": "unmap",
+        }
 
     def _stored(self, manner: Manner) -> Storage:
         """The storage, told what the disk says of it."""
@@ -304,18 +323,19 @@ class Image:
                 floppy = manner.is_floppy
                 return replace(self.storage, is_floppy=floppy, is_writable=is_writable)
             case RbdStorage() if self.encryption is not None and self.encryption.is_librbd:
-                kind, secret = self.encryption.format, self.encryption.secret
-                return replace(self.storage, encryption=kind, passphrase=secret)
+                kind, secrets = self.encryption.format, self.encryption.secrets
+                return replace(self.storage, encryption=kind, passphrases=secrets)
             case storage:
                 return storage
 
     def _format_props(self, caps: Caps, manner: Manner) -> dict[str, Value]:
         key = f"{self.node}-format-encryption-secret0"
-        props: dict[str, Value] = {"driver": self.format, "file": f"{self.node}-storage"}
+        file = f"{self.node}-{'slice-sto' if self._has_slice_node else 'storage'}"
+        props: dict[str, Value] = {"driver": self.format, "file": file}
         if self.format == RAW:
             if self.has_luks:
                 props |= {"driver": "luks", "key-secret": key}
-            if self.slice is not None:
+            elif self.slice is not None:
                 props |= {"offset": self.slice[0], "size": self.slice[1]}
             return props
         if self.has_luks:

@@ -119,16 +119,17 @@ class RbdStorage(NetStorage):
     config: str | None = None
     encryption: str | None = None
     """What the Ceph library decrypts: luks, luks2, luks-any."""
-    passphrase: Secret | None = None
+    passphrases: tuple[Secret, ...] = ()
+    """Of the image, then of those below it."""
 
     def props(self, node: str) -> dict[str, Value]:
         pool, _, rest = self.name.partition("/")
         namespace, _, image = rest.rpartition("/")
         auth = self.credentials(node, user="user", secret="key-secret")  # noqa: S106 - a key's name
         encrypt: Value = None
-        if self.encryption is not None:
-            secret = f"{node}-storage-encryption-secret0"
-            encrypt = {"format": self.encryption, "key-secret": secret}
+        for number in reversed(range(len(self.passphrases))):
+            secret = f"{node}-storage-encryption-secret{number}"
+            encrypt = {"format": self.encryption, "key-secret": secret, "parent": encrypt}
         return {
             "driver": "rbd",
             "pool": pool,
@@ -144,8 +145,8 @@ class RbdStorage(NetStorage):
 
     def before(self, node: str, site: Site) -> Iterator[Option]:
         yield from NetStorage.before(self, node, site)
-        if self.passphrase is not None:
-            yield self.passphrase.option(f"{node}-storage-encryption-secret0", site.host)
+        for number, secret in enumerate(self.passphrases):
+            yield secret.option(f"{node}-storage-encryption-secret{number}", site.host)
 
     def problems(self, site: Site) -> Iterator[ConfigError]:
         if not all(self.name.partition("/")):

@@ -66,6 +66,7 @@ _ADDRESSES: Final = {
 } | dict.fromkeys(DRIVE_BUSES, (DriveAddress,))
 _NARROW_MODELS: Final = ("lsilogic",)
 """SCSI controllers of one target's worth of units, which QEMU numbers as targets."""
+_LAST_NARROW_UNIT: Final = 7
 _HARMLESS: Final = ("snapshot", "rawio", "sgio")
 
 
@@ -193,6 +194,10 @@ class Disk(Device):
 
     def problems(self, context: Context) -> Iterator[ConfigError]:
         yield from self._twins(context)
+        drive = self._drive
+        if self._is_narrow(context) and (drive.target or drive.unit > _LAST_NARROW_UNIT):
+            hint = "model='virtio-scsi' has room for more"
+            yield self._error("its SCSI controller has no such place", hint=hint)
         for text in (
             *self._unfit_source(context),
             *self._unfit_kind(),
@@ -353,6 +358,8 @@ class Disk(Device):
         return props
 
     def _is_narrow(self, context: Context) -> bool:
+        if self.bus_type is not DiskBus.SCSI:
+            return False
         for device in context.devices("controller"):
             if device.bus_key == ("scsi", self._drive.controller):
                 return getattr(device, "model", None) in _NARROW_MODELS

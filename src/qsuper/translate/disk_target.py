@@ -13,8 +13,7 @@ from qsuper.translate.places import DriveAddress
 
 _NAME: Final = re.compile(r"(fd|hd|sd|vd|xvd|ubd)([a-z]+)([0-9]*)")
 _LAST_INDEX: Final = (1 << 31) - 1
-_WIDE_UNITS: Final = 15  # of 16, one is the controller's own
-_OWN_UNIT: Final = 7
+_SCSI_UNITS: Final = 7  # for every model: libvirt counts wide buses only for other hypervisors
 
 
 @unique
@@ -97,9 +96,7 @@ def drive_address(bus: DiskBus, index: int) -> DriveAddress:
         case DiskBus.FDC:
             return DriveAddress(controller=index // 2, unit=index % 2)
         case DiskBus.SCSI:
-            unit = index % _WIDE_UNITS
-            unit += unit >= _OWN_UNIT
-            return DriveAddress(controller=index // _WIDE_UNITS, unit=unit)
+            return DriveAddress(controller=index // _SCSI_UNITS, unit=index % _SCSI_UNITS)
         case other:
             raise KeyError(other)
 

@@ -227,6 +227,8 @@ class Interface(Device):
 class HostInterface(Interface):
     """A host's network card, given to the guest whole."""
 
+    ALIAS: ClassVar[str] = "hostdev"
+    """They are counted with the host devices, and before them."""
     PCI_TURN: ClassVar[int] = PciTurn.HOSTDEV
 
     host: str
@@ -274,10 +276,6 @@ class HostInterface(Interface):
 
     def pci_kind(self, context: Context) -> PciKind | None:
         return PciKind.EXPRESS if context.site.has_pcie_root else PciKind.CONVENTIONAL
-
-    def stem(self, context: Context) -> str | None:
-        cards = [card for card in context.devices("interface") if isinstance(card, HostInterface)]
-        return f"hostdev{next(n for n, card in enumerate(cards) if card.at == self.at)}"
 
     def problems(self, context: Context) -> Iterator[ConfigError]:
         if not context.site.caps.has_type("vfio-pci"):

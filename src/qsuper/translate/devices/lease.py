@@ -1,0 +1,32 @@
+"""`<lease>`: a lock of libvirt's lock manager; nothing that the guest sees."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+from qsuper.errors import Notice
+from qsuper.options import Option
+from qsuper.translate.devices.base import Context, Device
+from qsuper.translate.node import Node
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease(Device):
+    """A lease, which is not taken."""
+
+    TAG: ClassVar[str] = "lease"
+    ALIAS: ClassVar[str] = "lease"
+
+    @classmethod
+    def parse(cls, node: Node) -> Self:
+        node.accept()
+        return cls(at=node.at)
+
+    def notices(self, context: Context) -> Iterator[Notice]:
+        del context
+        text = "<lease>: there is no lock manager here: nothing keeps others off"
+        yield Notice(self.at, text)
+
+    def options(self, context: Context) -> Iterator[Option]:
+        del context
+        return iter(())

@@ -1,0 +1,281 @@
+"""`<memory>` under `<devices>`: memory that can be plugged in, or that lasts.
+
+Sources: libvirt `formatdomain.rst`, "Memory devices"; `qemuBuildMemoryDeviceProps()`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from enum import StrEnum, unique
+from typing import ClassVar, Final, Self
+
+from qsuper.errors import ConfigError
+from qsuper.options import Option, Props, Value
+from qsuper.translate.devices.base import Context, Device, common, placed
+from qsuper.translate.node import Node
+from qsuper.translate.parts.backing import (
+    Backing,
+    HugePage,
+    MemoryAccess,
+    MemoryObject,
+    memory_options,
+)
+from qsuper.translate.parts.cpuset import numbers
+from qsuper.translate.places import DimmAddress, PciKind, PciTurn
+from qsuper.translate.virtio import virtio_address, virtio_driver, virtio_pci_kind
+
+_ALIGNMENT: Final = 2 << 20
+_MOST_BYTES: Final = 1 << 50
+
+
+@unique
+class Model(StrEnum):
+    """The hardware."""
+
+    DIMM = "dimm"
+    NVDIMM = "nvdimm"
+    """It keeps what is in it, in a file."""
+    VIRTIO_MEM = "virtio-mem"
+    VIRTIO_PMEM = "virtio-pmem"
+    """It keeps what is in it, in a file, by virtio."""
+
+
+_ALIAS: Final = {Model.VIRTIO_MEM: "virtiomem", Model.VIRTIO_PMEM: "virtiopmem"}
+_DRIVER: Final = {Model.DIMM: "pc-dimm", Model.NVDIMM: "nvdimm"}
+_LASTING: Final = (Model.NVDIMM, Model.VIRTIO_PMEM)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What stands behind the memory."""
+
+    path: str | None = None
+    align: int | None = None
+    is_pmem: bool = False
+    page: HugePage | None = None
+    nodes: frozenset[int] | None = None
+
+    @classmethod
+    def parse(cls, node: Node | None) -> Self:
+        """Read a memory device's `<source>`."""
+        if node is None:
+            return cls()
+        align, page = node.child("alignsize"), node.child("pagesize")
+        nodes = node.child("nodemask")
+        size = page.bytes_text() if page is not None else None
+        return cls(
+            path=node.resolve(path) if (path := node.child_text("path")) else None,
+            align=align.bytes_text() if align is not None else None,
+            is_pmem=node.child("pmem") is not None,
+            page=HugePage(node=page, size_bytes=size) if page is not None else None,
+            nodes=numbers(nodes, nodes.text, "") if nodes is not None else None,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryDevice(Device):
+    """A memory device."""
+
+    TAG: ClassVar[str] = "memory"
+    ALIAS: ClassVar[str] = "mem"
+    PCI_TURN: ClassVar[int] = PciTurn.MEMORY
+
+    model: Model
+    size_bytes: int
+    access: MemoryAccess | None = None
+    discards: bool | None = None
+    source: Source = field(default_factory=Source)
+    cell: int | None = None
+    """The guest's NUMA node."""
+    label_bytes: int | None = None
+    is_readonly: bool = False
+    block_bytes: int | None = None
+    requested_bytes: int | None = None
+    base: int | None = None
+    """Where a virtio device's memory begins for the guest."""
+    is_in_slots: bool | None = None
+    """Of virtio-mem: only what is plugged takes host memory slots."""
+
+    @classmethod
+    def parse(cls, node: Node) -> Self:
+        model = node.enum("model", Model)
+        target = node.required_child("target")
+        label, block = target.child("label"), target.child("block")
+        requested, base = target.child("requested"), target.child("address")
+        cell = target.child("node")
+        target.accept("current")
+        source = Source.parse(node.child("source"))
+        if model in _LASTING and source.path is None:
+            raise node.error("<source><path> is missing", hint="the file with the content")
+        size = target.required_child("size").bytes_text()
+        if not 0 < size <= _MOST_BYTES:
+            raise target.error(f"{size} bytes can't be the size", hint="check the unit")
+        return cls(
+            **common(node),
+            model=model,
+            size_bytes=-(-size // _ALIGNMENT) * _ALIGNMENT,
+            access=node.enum("access", MemoryAccess, None),
+            discards=node.yes_no("discard"),
+            source=source,
+            cell=cell.integer_text(low=0, high=1023) if cell is not None else None,
+            label_bytes=label.required_child("size").bytes_text() if label is not None else None,
+            is_readonly=target.child("readonly") is not None,
+            block_bytes=block.bytes_text() if block is not None else None,
+            requested_bytes=requested.bytes_text() if requested is not None else None,
+            base=base.integer("base", low=0, high=1 << 62) if base is not None else None,
+            is_in_slots=target.yes_no("dynamicMemslots"),
+        )
+
+    def defaulted(self, context: Context) -> Self:
+        if self.model not in _DRIVER:
+            return replace(self, address=virtio_address(self, context))
+        address = self.address or DimmAddress()
+        if isinstance(address, DimmAddress) and address.slot is None:
+            return replace(self, address=replace(address, slot=self._free_slot(context)))
+        return self
+
+    def _free_slot(self, context: Context) -> int:
+        devices = list(context.devices("memory"))
+        places = [device.address for device in devices]
+        taken = {place.slot for place in places if isinstance(place, DimmAddress)}
+        free = iter(number for number in range(len(devices) * 2) if number not in taken)
+        for device in devices:
+            has_slot = isinstance(device.address, DimmAddress) and device.address.slot is not None
+            if isinstance(device, MemoryDevice) and device.model in _DRIVER and not has_slot:
+                slot = next(free)
+                if device is self:
+                    return slot
+        return 0
+
+    def stem(self, context: Context) -> str | None:
+        if isinstance(self.address, DimmAddress):
+            return f"{self.model}{self.address.slot}"
+        devices = (device for device in context.devices("memory"))
+        same = [device.at for device in devices if getattr(device, "model", None) is self.model]
+        return f"{_ALIAS.get(self.model, 'mem')}{same.index(self.at)}"
+
+    def pci_kind(self, context: Context) -> PciKind | None:
+        return None if self.model in _DRIVER else virtio_pci_kind(self, context)
+
+    @property
+    def plugged_bytes(self) -> int:
+        return self.size_bytes
+
+    def machine_props(self, context: Context) -> Props:
+        del context
+        return {"nvdimm": True} if self.model is Model.NVDIMM else {}
+
+    def problems(self, context: Context) -> Iterator[ConfigError]:
+        cells = context.domain.numa.cells
+        if not context.site.caps.has_type(self._driver()):
+            yield self._error(f"this QEMU has no model='{self.model}'", Model.DIMM)
+        if self.model is not Model.VIRTIO_PMEM and not cells:
+            yield self._error("memory devices need NUMA cells", "<cpu><numa>")
+        if self.cell is not None and cells and self.cell not in {part.number for part in cells}:
+            yield self._error(f"there is no NUMA cell {self.cell}", "see <cpu><numa>")
+        slots = context.domain.memory.slots
+        if isinstance(self.address, DimmAddress) and (self.address.slot or 0) >= slots:
+            yield self._error(f"<maxMemory> has {slots} slots", "give it more")
+        if self.model is Model.NVDIMM and self.is_readonly and self.label_bytes:
+            yield self._error("<readonly/> leaves no place for <label>", "remove one")
+        if self.model is Model.VIRTIO_MEM:
+            yield from self._virtio_mem_problems()
+        yield from self._overlaps(context)
+
+    def _virtio_mem_problems(self) -> Iterator[ConfigError]:
+        block, requested = self.block_bytes, self.requested_bytes
+        if block is None or requested is None:
+            yield self._error("<target> needs <block> and <requested>", "add them")
+        elif block == 0 or block & (block - 1):
+            yield self._error(f"<block> of {block} bytes is no power of two", "2 MiB")
+        elif requested > self.size_bytes or requested % block:
+            yield self._error("<requested> is no number of blocks within <size>", "change it")
+
+    def _overlaps(self, context: Context) -> Iterator[ConfigError]:
+        begin = self.begin
+        for other in context.devices("memory"):
+            theirs = other.begin if isinstance(other, MemoryDevice) else None
+            if other is self or begin is None or theirs is None:
+                continue
+            if begin <= theirs < begin + self._seen_bytes():
+                yield self._error(f"it overlaps the memory at {theirs:#x}", "move one")
+
+    @property
+    def begin(self) -> int | None:
+        """Where the memory begins for the guest, if the file says so."""
+        return self.address.base if isinstance(self.address, DimmAddress) else self.base
+
+    def _seen_bytes(self) -> int:
+        """Give how much of it the guest has in its address space: all but an NVDIMM's label."""
+        return (self.size_bytes - (self.label_bytes or 0)) // _ALIGNMENT * _ALIGNMENT
+
+    def options(self, context: Context) -> Iterator[Option]:
+        yield from self._backends(context)
+        own: dict[str, Value] = {
+            "driver": self._driver(),
+            "node": None if self.model is Model.VIRTIO_PMEM else self.cell,
+            "label-size": self.label_bytes,
+            "unarmed": True if self.is_readonly else None,
+            "block-size": self.block_bytes,
+            "requested-size": self.requested_bytes,
+            "memdev": f"mem{self.alias}",
+            "memaddr": self.base,
+            "dynamic-memslots": self.is_in_slots,
+        }
+        if self.model is Model.VIRTIO_MEM and self._has_huge_pages(context):
+            own["prealloc"] = True
+        places = placed(self, context)
+        if isinstance(self.address, DimmAddress):
+            places |= {"slot": self.address.slot, "addr": self.address.base}
+        yield Option.json("device", {**own, **places})
+
+    def _backends(self, context: Context) -> Iterator[Option]:
+        domain, site = context.domain, context.site
+        backing = domain.memory.backing
+        if self.model in _LASTING:
+            yield Option.json("object", self._file(backing))
+            return
+        piece = MemoryObject(
+            alias=f"mem{self.alias}",
+            size_bytes=self.size_bytes,
+            domain=domain.name,
+            cell=self.cell,
+            access=self.access,
+            discards=self.discards,
+        )
+        if self.source.page is not None:
+            backing = replace(backing, pages=(self.source.page,))
+        binding = domain.numa.tune.binding(self.cell) if self.source.nodes is None else None
+        for option in memory_options(piece, backing, binding, site):
+            yield replace(option, props=self._adapted(option.props))
+
+    def _adapted(self, props: Props) -> Props:
+        if self.source.nodes is not None:
+            props = {**props, "host-nodes": sorted(self.source.nodes), "policy": "bind"}
+        if self.model is Model.VIRTIO_MEM:
+            props = {**props, "reserve": False, "prealloc": None}
+        return props
+
+    def _file(self, backing: Backing) -> Props:
+        access = self.access or backing.access
+        is_nvdimm = self.model is Model.NVDIMM
+        share = None if access is None else access is MemoryAccess.SHARED
+        return {
+            "qom-type": "memory-backend-file",
+            "id": f"mem{self.alias}",
+            "mem-path": self.source.path,
+            "share": True if self.model is Model.VIRTIO_PMEM else share,
+            "prealloc": True if is_nvdimm else None,
+            "size": self.size_bytes,
+            "align": self.source.align,
+            "pmem": True if self.source.is_pmem else None,
+        }
+
+    def _has_huge_pages(self, context: Context) -> bool:
+        backing = context.domain.memory.backing
+        return self.source.page is not None or backing.page(self.cell) is not None
+
+    def _driver(self) -> str:
+        return _DRIVER.get(self.model) or virtio_driver(str(self.model), self.address)
+
+    def _error(self, message: str, hint: str) -> ConfigError:
+        return ConfigError(f"<memory>: {message}", at=self.at, hint=hint)

@@ -60,7 +60,10 @@ class Link:
             EOFError: QEMU hung up.
         """
         await self._message()  # the greeting
-        self._connection.send(b'{"execute":"qmp_capabilities"}\n')
+        try:
+            self._connection.send(b'{"execute":"qmp_capabilities"}\n')
+        except OSError as error:
+            raise EOFError from error
         while "return" not in await self._message():
             pass
 

@@ -16,6 +16,7 @@ from qsuper.cli.main import ALIASES, COMMANDS, main, parser_of
 HELP = Path(__file__).parent / "help"
 
 
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="argparse's form changes")
 @pytest.mark.parametrize("verb", COMMANDS)
 def test_help(
     verb: str, regenerate: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -66,7 +67,8 @@ def test_modules_have_the_two_functions(verb: str) -> None:
 def test_aliases_lead_to_verbs() -> None:
     for alias, (verb, *words) in ALIASES.items():
         assert alias not in COMMANDS
-        parser_of(verb).parse_intermixed_args([*words, "x", "y"])
+        given = ["x", "y"] if verb == "qmp" else ["x"]
+        parser_of(verb).parse_intermixed_args([*words, *given])
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -59,7 +59,8 @@ def run(args: argparse.Namespace) -> int:
     finally:
         os.close(guest)
     if terminal:
-        print(file=sys.stderr)
+        with contextlib.suppress(OSError):  # hung up
+            os.write(sys.stderr.fileno(), b"\n")
     return status
 
 
@@ -186,10 +187,18 @@ class _Relay:
             if error.errno in (errno.EIO, errno.ECONNRESET):  # EIO: the pty's other end is closed
                 return False
             raise
-        written = 0
-        while written < len(data):
-            written += os.write(self._output, data[written:])
-        return bool(data)
+        return bool(data) and self._show(data)
+
+    def _show(self, data: bytes) -> bool:
+        """Write all to our own output; False where the terminal is gone."""
+        try:
+            while data:
+                data = data[os.write(self._output, data) :]
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            return False
+        return True
 
     def _from_user(self, keys: int) -> bool:
         """Take what was typed; False where it was Ctrl-] or the terminal is gone."""

@@ -67,14 +67,16 @@ def _of_all() -> dict[int, Connection]:
 
 
 def _concerns(event: Json, name: str) -> bool:
-    return event["domain"] == name or name in event["data"].get("domains", ())
+    data = event["data"]
+    return data["domain"] == name or name in data.get("domains", ())
 
 
 def _line(event: Json) -> str:
     at = event["timestamp"]
     clock = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at["seconds"]))
-    details = " ".join(f"{key}={_value(value)}" for key, value in event["data"].items())
-    said = f"{clock}.{at['microseconds']:06}  {event['domain']}  {event['event']}"
+    data = dict(event["data"])
+    said = f"{clock}.{at['microseconds']:06}  {data.pop('domain')}  {event['event']}"
+    details = " ".join(f"{key}={_value(value)}" for key, value in data.items())
     return f"{said}  {details}".rstrip()
 
 

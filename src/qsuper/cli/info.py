@@ -5,13 +5,21 @@ Import budget: that of `control.client`.
 
 import argparse
 import time
-from typing import cast
+from typing import Final
 
 from qsuper.cli import text
 from qsuper.cli.main import report
 from qsuper.control import client
 from qsuper.control.client import Json
 from qsuper.errors import QsuperError
+
+_LABELS: Final = {
+    "uuid": "UUID",
+    "pid": "PID",
+    "memory_bytes": "Memory",
+    "cpu_s": "CPU time",
+    "uptime_s": "Uptime",
+}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -45,17 +53,28 @@ def run(args: argparse.Namespace) -> int:
     return status
 
 
-def _shown(row: Json) -> dict[str, str]:
-    shown = {key.capitalize(): _text(value) for key, value in row.items() if key != "consoles"}
-    shown["Uuid"] = row["uuid"]
-    shown["Since"] = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row["since"]))
+def _shown(row: dict[str, Json]) -> dict[str, str]:
+    shown: dict[str, str] = {
+        _LABELS.get(key, key.capitalize()): _text(key, value)
+        for key, value in row.items()
+        if key != "consoles"
+    }
     for console in row["consoles"]:
-        where = " ".join(str(console[key]) for key in ("kind", "endpoint") if console.get(key))
-        shown[f"Console {console['alias']}"] = where
-    return {"UUID" if key == "Uuid" else key: value for key, value in shown.items()}
+        shown[f"Console {console['alias']}"] = " ".join(
+            console[key] for key in ("kind", "log") if console[key]
+        )
+    return shown
 
 
-def _text(value: Json) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(str, cast("list[object]", value))) or "-"
-    return "-" if value in (None, "") else str(value)
+def _text(key: str, value: Json) -> str:
+    match key:
+        case "since":
+            return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(value))
+        case "needs":
+            return ", ".join(value) or "-"
+        case "memory_bytes":
+            return f"{value / 2**20:.1f} MiB"
+        case "cpu_s" | "uptime_s":
+            return f"{value:.1f} s"
+        case _:
+            return "-" if value in (None, "") else str(value)

@@ -18,14 +18,18 @@ _HEADER: Final = ("Name", "State", "Group", "Role", "PID")
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `list`."""
-    answer = parser.add_mutually_exclusive_group()
-    answer.add_argument("--names", action="store_true", help="only the names, one a line")
+    parser.add_argument(
+        "--all", action="store_true", help="members that have ended, too, while their group lives"
+    )
+    parser.add_argument("--names", action="store_true", help="only the names, one a line")
     text.add_format(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Show the domains of all groups; a group that can't be asked does not hide the others."""
     rows, errors = survey()
+    if not args.all:
+        rows = [row for row in rows if runs(row)]
     if args.format == "json":
         print(text.document({"domains": rows}))
     elif args.names:
@@ -55,6 +59,11 @@ def survey() -> tuple[list[Json], list[QsuperError]]:
         except QsuperError as error:
             errors.append(error)
     return rows, errors
+
+
+def runs(row: Json) -> bool:
+    """Tell whether a domain runs, in the sense of `virsh list` without `--all`."""
+    return bool(row["state"] != "shut off")
 
 
 def _members(group: str) -> list[Json]:

@@ -102,12 +102,12 @@ def _names(args: argparse.Namespace, verb: _Verb) -> list[str]:
         return named
     if named:
         raise UsageError("name domains or say --all, not both")
-    from qsuper.cli.list import survey  # noqa: PLC0415 - only --all asks
+    from qsuper.cli.list import runs, survey  # noqa: PLC0415 - only --all asks
 
     rows, errors = survey()
     for error in errors:
         report(str(error))
-    return [row["name"] for row in rows if row["role"] == "primary"]
+    return [row["name"] for row in rows if row["role"] == "primary" and runs(row)]
 
 
 def _perform(args: argparse.Namespace, verb: _Verb, names: list[str]) -> dict[str, Answer]:

@@ -262,7 +262,7 @@ def _failure(group: "GroupPlan", line: str) -> QsuperError:
 
 def _show(group: "GroupPlan", status: Mapping[str, object], args: argparse.Namespace) -> None:
     if args.format == "json":
-        print(text.document(status))
+        print(text.document({key: status[key] for key in ("group", "pid", "domains")}))
         return
     for primary in group.primaries:
         needs = f" (with {', '.join(primary.needs)})" if primary.needs else ""

@@ -23,9 +23,12 @@ def run(args: argparse.Namespace) -> int:
     if args.format == "json":
         print(text.document({"files": results}))
     statuses = {result["exit-status"] for result in results}
+    said: set[str] = set()  # two files may have the same dependency
     for result in results if args.format == "plain" else ():
         for problem in (*result["errors"], *result["warnings"]):
-            report(problem)
+            if problem not in said:
+                report(problem)
+            said.add(problem)
         if not result["errors"]:
             print(f"{result['file']}: valid")
     return ConfigError.exit_status if ConfigError.exit_status in statuses else max(statuses)

@@ -188,8 +188,12 @@ def connect(name: str, stopped: Callable[[str, int], None] | None = None) -> Con
         raise QsuperError(_fate(name, directory)) from None
     except TimeoutError:
         raise TimedOutError(f"{name}: its supervisor takes no connections") from None
-    if is_stopped(connection.peer):
-        (stopped or _refuse)(name, connection.peer)
+    try:
+        if is_stopped(connection.peer):
+            (stopped or _refuse)(name, connection.peer)
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

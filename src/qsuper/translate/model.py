@@ -146,10 +146,12 @@ class Device(ABC):
         del context
         return None
 
-    def pci_preferred(self, context: Context) -> Iterator[PciAddress]:
-        """Give PCI places to try before any other, such as a primary video's slot.
+    def pci_preferred(self, context: Context) -> Iterator[PciAddress | None]:
+        """Give PCI places to try before other devices get theirs, such as a primary video's slot.
 
-        A device whose `address` is one of these by machine design sets it in `defaulted`.
+        None stands for the next free place, whatever it is; without it, a device none of whose
+        preferred places is free waits for its turn. A device whose place the machine dictates
+        sets `address` in `defaulted`.
         """
         del context
         return iter(())

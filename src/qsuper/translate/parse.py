@@ -72,7 +72,9 @@ class _Reader:
         passthrough = self._tried(Passthrough.parse, root)
         iothreads = self._tried(Iothreads.parse, root)
         self.errors.extend(refused(root))
-        devices = tuple(self._devices())
+        devices: tuple[Device, ...] = ()
+        for device in self._devices():
+            devices = inserted(devices, device)
         if self.errors:
             return None
         return Domain(
@@ -116,14 +118,11 @@ class _Reader:
 
 
 def ordered(devices: tuple[Device, ...]) -> tuple[Device, ...]:
-    """Sort by element, in the order of FAMILIES; controllers of one type by index."""
+    """Sort by element, in the order of FAMILIES; what is of one element keeps its order."""
     place: dict[str, int] = {}
     for number, family in enumerate(FAMILIES):
         place.setdefault(family.TAG, number)
-    result: tuple[Device, ...] = ()
-    for device in devices:
-        result = inserted(result, device)
-    return tuple(sorted(result, key=lambda device: place[device.TAG]))
+    return tuple(sorted(devices, key=lambda device: place[device.TAG]))
 
 
 def _device(node: Node) -> Device:

@@ -109,6 +109,8 @@ class Dealer:
         if device.pci_function is not None and device.bus_key in self._groups:
             return None  # it goes where its companions are
         for place in device.pci_preferred(self._context):
+            if place is None:
+                return self._placed(device, kind)
             bus = self._topology.buses[place.bus]
             if place.slot not in bus.slots:
                 bus.take(place.slot, place.function, kind=kind)

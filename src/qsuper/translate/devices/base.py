@@ -2,10 +2,10 @@
 
 from typing import Final, NotRequired, TypedDict
 
+from qsuper.errors import Location
 from qsuper.options import Value
 from qsuper.translate.model import Context, Device
 from qsuper.translate.node import Node
-from qsuper.errors import Location
 from qsuper.translate.places import (
     Address,
     CcidAddress,
@@ -85,9 +85,7 @@ def parse_address(node: Node) -> Address | None:  # noqa: PLR0911 - one return p
                 slot=node.integer("slot", low=0) or 0,
             )
         case "isa":
-            return IsaAddress(
-                iobase=node.integer("iobase", low=0), irq=node.integer("irq", low=0)
-            )
+            return IsaAddress(iobase=node.integer("iobase", low=0), irq=node.integer("irq", low=0))
         case "virtio-mmio":
             return MmioAddress()
         case "dimm":
@@ -100,16 +98,15 @@ def parse_address(node: Node) -> Address | None:  # noqa: PLR0911 - one return p
 
 
 def _pci_address(node: Node) -> PciAddress | None:
-    if not any(node.has(name) for name in ("domain", "bus", "slot", "function")):
-        node.ignore("multifunction")
-        return None
-    return PciAddress(
+    address = PciAddress(
         domain=node.integer("domain", low=0, high=0xFFFF) or 0,
         bus=node.integer("bus", low=0, high=0xFF) or 0,
         slot=node.integer("slot", low=0, high=0x1F) or 0,
         function=node.integer("function", low=0, high=7) or 0,
         multifunction=node.on_off("multifunction"),
     )
+    # Slot 0 of bus 0 is the host bridge: libvirt, too, takes it for no address at all.
+    return address if address.domain or address.bus or address.slot else None
 
 
 def placed(device: Device, context: Context) -> dict[str, Value]:

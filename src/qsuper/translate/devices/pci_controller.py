@@ -111,8 +111,6 @@ class PciController(Device):
         model = self.model
         if model is None and self.index == 0:
             model = PciModel.PCIE_ROOT if site.has_pcie_root else PciModel.PCI_ROOT
-        elif model is None:
-            model = PciModel.ROOT_PORT if site.has_pcie_root else PciModel.PCI_BRIDGE
         alias = "" if model in _ROOTS else self.alias  # QEMU's own name of the bus holds
         return replace(self, model=model, alias=alias)
 
@@ -131,7 +129,7 @@ class PciController(Device):
         del context
         return _KIND.get(self.model) if self.model else None
 
-    def pci_preferred(self, context: Context) -> Iterator[PciAddress]:
+    def pci_preferred(self, context: Context) -> Iterator[PciAddress | None]:
         if self.model is PciModel.DMI_BRIDGE and context.site.is_q35:
             yield PciAddress(bus=0, slot=_DMI_SLOT)
 
@@ -142,12 +140,17 @@ class PciController(Device):
         return f"pci.{self.index}" if site.is_x86 or site.is_virt else "pci"
 
     def problems(self, context: Context) -> Iterator[ConfigError]:
-        if (self.index == 0) != (self.model in _ROOTS):
+        if self.model is None:
+            yield self._wrong("model= is missing")
+        elif (self.index == 0) != (self.model in _ROOTS):
             yield self._wrong(f"model='{self.model}' can't have index {self.index}", "roots have 0")
         elif self.index == 0:
             yield from self._root_problems(context)
         if self.hole_kib is not None and self.model not in _ROOTS:
             yield self._wrong("<pcihole64> belongs to the root")
+        if self.index and isinstance(self.address, PciAddress) and self.address.bus >= self.index:
+            text = f"it has index {self.index} and is plugged into bus {self.address.bus}"
+            yield self._wrong(text, "a controller's index must be above that of its bus")
         yield from self._target_problems()
         cells = [cell.number for cell in context.domain.numa.cells]
         if self.node is not None and self.node not in cells:

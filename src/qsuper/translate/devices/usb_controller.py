@@ -160,7 +160,7 @@ class UsbController(Device):
         express = context.site.has_pcie_root and self.model in _XHCI
         return PciKind.EXPRESS if express else PciKind.CONVENTIONAL
 
-    def pci_preferred(self, context: Context) -> Iterator[PciAddress]:
+    def pci_preferred(self, context: Context) -> Iterator[PciAddress | None]:
         if self.model is UsbModel.ICH9_UHCI1 and context.site.is_q35:
             for slot in _Q35_SLOTS:
                 yield PciAddress(bus=0, slot=slot)

@@ -149,9 +149,10 @@ class Video(Device):
             return PciKind.EXPRESS
         return PciKind.CONVENTIONAL
 
-    def pci_preferred(self, context: Context) -> Iterator[PciAddress]:
+    def pci_preferred(self, context: Context) -> Iterator[PciAddress | None]:
         if self._is_first(context) and context.site.is_x86:
             yield PciAddress(bus=0, slot=1 if context.site.is_q35 else 2)
+            yield None
 
     def stem(self, context: Context) -> str | None:
         """The primary card is number 0, wherever it stands."""

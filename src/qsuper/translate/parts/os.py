@@ -215,7 +215,7 @@ class Os:
             return found
         machine = caps.machine(name)
         if machine is None:
-            near = get_close_matches(name[:60], caps.machines, n=3)
+            near = get_close_matches(name[:60], caps.machines, n=3, cutoff=0.4)
             raise self.kind.error(
                 f"the emulator has no machine='{name[:60]}'",
                 hint=f"one of {', '.join(near)}" if near else "qemu-system-... -machine help",

@@ -1,0 +1,92 @@
+"""The real-time clock and the timers."""
+
+from dataclasses import replace
+
+import pytest
+
+from qsuper.errors import ConfigError, ConfigErrors
+from tests.support.grounds import domain, emulator, host, lines, translated
+
+
+def rtc(clock: str) -> list[str]:
+    return lines(translated(domain(clock)).plan, "rtc")
+
+
+def message(clock: str) -> str:
+    with pytest.raises((ConfigError, ConfigErrors)) as caught:
+        translated(domain(clock))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("clock", "expected"),
+    [
+        ("", "base=utc"),
+        ("<clock offset='utc'/>", "base=utc"),
+        ("<clock offset='localtime'/>", "base=localtime"),
+        ("<clock offset='variable' adjustment='0'/>", "base=utc"),
+        ("<clock offset='variable' adjustment='-40'/>", "base=2001-09-09T01:46:00"),
+        (
+            "<clock offset='variable' adjustment='20' basis='localtime'/>",
+            "base=2001-09-09T02:47:00",
+        ),
+        ("<clock offset='absolute' start='epoch'/>", "base=1970-01-01T00:00:00"),
+        ("<clock offset='absolute' start='86400'/>", "base=1970-01-02T00:00:00"),
+        ("<clock><timer name='rtc' track='guest'/></clock>", "base=utc,clock=vm"),
+        ("<clock><timer name='rtc' track='wall'/></clock>", "base=utc,clock=host"),
+        ("<clock><timer name='rtc' tickpolicy='catchup'/></clock>", "base=utc,driftfix=slew"),
+        ("<clock><timer name='rtc' tickpolicy='delay'/></clock>", "base=utc"),
+    ],
+)
+def test_what_the_clock_starts_from(clock: str, expected: str) -> None:
+    assert rtc(clock) == [expected]
+
+
+def test_a_time_zone_is_qemus() -> None:
+    plan = translated(domain("<clock offset='timezone' timezone='Europe/Paris'/>")).plan
+    assert lines(plan, "rtc") == ["base=localtime"]
+    assert plan.env == {"TZ": "Europe/Paris"}
+
+
+def test_a_host_without_a_clock_can_not_add_to_it() -> None:
+    data = replace(host(), now_s=None)
+    with pytest.raises(ConfigErrors, match="the host's time is not known here"):
+        translated(domain("<clock offset='variable' adjustment='1'/>"), data=data)
+
+
+def test_ticks_that_the_pit_lost() -> None:
+    xml = domain("<clock><timer name='pit' tickpolicy='delay'/></clock>")
+    assert "kvm-pit.lost_tick_policy=delay" in lines(translated(xml).plan, "global")
+    caps = replace(emulator(), props={})
+    assert "kvm-pit.lost_tick_policy=delay" not in lines(translated(xml, caps=caps).plan, "global")
+
+
+@pytest.mark.parametrize(("present", "expected"), [("yes", ",hpet=on,"), ("no", ",hpet=off,")])
+def test_the_hpet_is_the_machines(present: str, expected: str) -> None:
+    plan = translated(domain(f"<clock><timer name='hpet' present='{present}'/></clock>")).plan
+    assert expected in lines(plan, "machine")[0]
+
+
+@pytest.mark.parametrize(
+    ("clock", "expected"),
+    [
+        ("<clock offset='moon'/>", "<clock>: offset='moon' is unknown (one of utc, "),
+        ("<clock offset='absolute'/>", "<clock>: attribute 'start' is missing"),
+        ("<clock offset='timezone'/>", "<clock>: attribute 'timezone' is missing"),
+        ("<clock offset='variable' adjustment='x'/>", "adjustment='x' is not a number"),
+        ("<clock offset='variable' adjustment='99999999999999'/>", "is out of range"),
+        (
+            "<clock><timer name='rtc'/><timer name='rtc'/></clock>",
+            "<timer>: timer 'rtc' is given twice",
+        ),
+        (
+            "<clock><timer name='rtc' tickpolicy='merge'/></clock>",
+            "<timer>: tickpolicy='merge' is not supported by QEMU for 'rtc'",
+        ),
+        ("<clock><timer name='rtc' track='boot'/></clock>", "track='boot' is not supported"),
+        ("<clock><timer name='platform'/></clock>", "timer 'platform' is not supported"),
+        ("<clock><timer name='armvtimer'/></clock>", "only ARM guests have it"),
+    ],
+)
+def test_what_is_wrong_is_said(clock: str, expected: str) -> None:
+    assert expected in message(clock)

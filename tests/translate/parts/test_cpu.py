@@ -1,0 +1,201 @@
+"""The CPU's model, features, caches and what timers and features add to it."""
+
+from dataclasses import replace
+
+import pytest
+
+from qsuper.errors import ConfigError, ConfigErrors
+from tests.support.grounds import domain, emulator, host, lines, translated
+
+
+def cpu(inside: str = "", *, kind: str = "qemu", arch: str = "x86_64", machine: str = "q35") -> str:
+    xml = domain(inside, kind=kind, arch=arch, machine=machine)
+    return " ".join(lines(translated(xml, arch=arch).plan, "cpu"))
+
+
+def message(inside: str) -> str:
+    with pytest.raises((ConfigError, ConfigErrors)) as caught:
+        translated(domain(inside))
+    return str(caught.value)
+
+
+def test_the_machine_says_what_the_default_is() -> None:
+    assert cpu() == "qemu64"
+    assert cpu(kind="kvm") == "qemu64"
+    assert cpu(arch="aarch64", machine="virt") == "cortex-a15"
+    assert cpu(arch="riscv64", machine="virt") == "rv64"
+
+
+def test_kvm_on_arm_takes_what_qemu_takes() -> None:
+    assert cpu(kind="kvm", arch="aarch64", machine="virt") == ""
+
+
+def test_topology_alone_chooses_no_model() -> None:
+    assert cpu("<cpu><topology sockets='1' cores='1' threads='1'/></cpu>") == "qemu64"
+
+
+def test_the_whole_host_under_kvm_and_the_most_without() -> None:
+    assert cpu("<cpu mode='host-passthrough'/>", kind="kvm") == "host,migratable=on"
+    off = "<cpu mode='host-passthrough' migratable='off'/>"
+    assert cpu(off, kind="kvm") == "host,migratable=off"
+    assert cpu("<cpu mode='maximum'/>") == "max,migratable=on"
+
+
+def test_a_host_model_is_every_feature_of_the_best_cpu() -> None:
+    assert cpu("<cpu mode='host-model'/>") == (
+        "base,avx2=on,model=107,pclmulqdq=on,vendor=AuthenticAMD"
+    )
+
+
+def test_features_take_the_emulators_names() -> None:
+    model = "<model>Haswell</model>"
+    features = "<feature name='pclmuldq'/><feature name='ds_cpl' policy='force'/>"
+    assert cpu(f"<cpu>{model}{features}</cpu>") == "Haswell,pclmulqdq=on,ds-cpl=on"
+
+
+def test_an_optional_feature_is_there_if_the_host_has_it() -> None:
+    features = "".join(f"<feature name='{name}' policy='optional'/>" for name in ("avx2", "svm"))
+    assert cpu(f"<cpu><model>Haswell</model>{features}</cpu>") == "Haswell,avx2=on,svm=off"
+
+
+@pytest.mark.parametrize("policy", ["optional", "disable", "forbid"])
+def test_a_feature_that_the_emulator_does_not_know_need_not_be_denied(policy: str) -> None:
+    feature = f"<feature name='osxsave' policy='{policy}'/>"
+    assert cpu(f"<cpu><model>core2duo</model>{feature}</cpu>") == "core2duo"
+
+
+def test_a_feature_that_qemu_took_from_a_model_stays_away() -> None:
+    assert cpu("<cpu><model>Icelake-Server</model></cpu>") == "Icelake-Server,intel-pt=off,mpx=off"
+    wanted = "<cpu><model>Icelake-Server</model><feature name='mpx'/></cpu>"
+    assert cpu(wanted) == "Icelake-Server,intel-pt=off,mpx=on"
+
+
+def test_sve_lengths_need_sve() -> None:
+    inside = "<cpu mode='maximum'><feature name='sve256'/></cpu>"
+    assert cpu(inside, arch="aarch64", machine="virt") == "max,sve256=on,sve=on"
+
+
+@pytest.mark.parametrize(
+    ("inside", "expected"),
+    [
+        ("<clock><timer name='kvmclock' present='no'/></clock>", "qemu64,kvmclock=off"),
+        ("<clock><timer name='hypervclock' present='yes'/></clock>", "qemu64,hv-time=on"),
+        ("<clock><timer name='tsc' frequency='10'/></clock>", "qemu64,tsc-frequency=10"),
+        ("<features><apic eoi='on'/></features>", "qemu64,kvm-pv-eoi=on"),
+        ("<features><pvspinlock state='off'/></features>", "qemu64,kvm-pv-unhalt=off"),
+        ("<features><pmu state='off'/></features>", "qemu64,pmu=off"),
+        (
+            (
+                "<features><kvm><hidden state='on'/><hint-dedicated state='on'/>"
+                "<poll-control state='on'/><pv-ipi state='off'/></kvm></features>"
+            ),
+            "qemu64,kvm=off,kvm-hint-dedicated=on,kvm-poll-control=on,kvm-pv-ipi=off",
+        ),
+        (
+            (
+                "<features><hyperv><relaxed state='on'/><vapic state='off'/>"
+                "<spinlocks state='on' retries='8191'/>"
+                "<stimer state='on'><direct state='on'/></stimer>"
+                "<vendor_id state='on' value='KVM Hv'/>"
+                "<tlbflush state='on'><direct state='on'/><extended state='off'/></tlbflush>"
+                "</hyperv></features>"
+            ),
+            (
+                "qemu64,hv-relaxed=on,hv-spinlocks=0x1fff,hv-stimer=on,hv-stimer-direct=on,"
+                "hv-vendor-id=KVM Hv,hv-tlbflush=on,hv-tlbflush-direct=on"
+            ),
+        ),
+        ("<features><hyperv mode='passthrough'/></features>", "qemu64,hv-passthrough=on"),
+        (
+            "<cpu mode='maximum'><cache mode='emulate' level='3'/></cpu>",
+            "max,migratable=on,l3-cache=on,host-cache-info=off",
+        ),
+        (
+            "<cpu><model>Haswell</model><cache mode='emulate' level='3'/></cpu>",
+            "Haswell,l3-cache=on",
+        ),
+        (
+            "<cpu mode='maximum'><maxphysaddr mode='passthrough' limit='39'/></cpu>",
+            "max,migratable=on,host-phys-bits=on,host-phys-bits-limit=39",
+        ),
+        (
+            "<cpu><model>Haswell</model><maxphysaddr mode='emulate' bits='42'/></cpu>",
+            "Haswell,phys-bits=42",
+        ),
+        (
+            "<cpu><model vendor_id='GenuineIntel'>Haswell</model></cpu>",
+            "Haswell,vendor=GenuineIntel",
+        ),
+    ],
+)
+def test_what_is_added(inside: str, expected: str) -> None:
+    assert cpu(inside) == expected
+
+
+@pytest.mark.parametrize(
+    ("inside", "expected"),
+    [
+        (
+            "<cpu mode='host-passthrough'/>",
+            "vm.xml:3: <cpu>: mode='host-passthrough' needs KVM (mode='maximum')",
+        ),
+        (
+            "<cpu mode='custom'/>",
+            "vm.xml:3: <cpu>: mode='custom' needs a <model> (qemu-system-... -cpu help)",
+        ),
+        (
+            "<cpu><model>a,b</model></cpu>",
+            "vm.xml:3: <cpu>: model 'a,b' can't be a model",
+        ),
+        (
+            "<cpu><model>a</model><feature name='x,y=z'/></cpu>",
+            "vm.xml:3: <feature>: name='x,y=z' can't be a feature",
+        ),
+        (
+            "<cpu><model>a</model><feature name='x'/><feature name='x'/></cpu>",
+            "vm.xml:3: <feature>: feature 'x' is given twice",
+        ),
+        (
+            "<cpu mode='maximum'><cache mode='emulate' level='2'/></cpu>",
+            "vm.xml:3: <cache>: mode='emulate' is for level='3' alone (level='3')",
+        ),
+        (
+            "<cpu><model>a</model><cache mode='passthrough'/></cpu>",
+            "vm.xml:3: <cache>: mode='passthrough' needs the host's CPU (host-passthrough)",
+        ),
+        (
+            "<cpu><model>a</model><maxphysaddr mode='emulate'/></cpu>",
+            "vm.xml:3: <maxphysaddr>: attribute 'bits' is missing (such as bits='42')",
+        ),
+        (
+            "<cpu><model vendor_id='short'>a</model></cpu>",
+            "vm.xml:3: <model>: vendor_id='short' is none (12 characters, no comma)",
+        ),
+        (
+            "<features><hyperv><spinlocks state='on'/></hyperv></features>",
+            "vm.xml:3: <spinlocks>: attribute 'retries' is missing (at least 4095)",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said(inside: str, expected: str) -> None:
+    assert message(inside) == expected
+
+
+def test_a_forced_accelerator_takes_the_most_for_the_host() -> None:
+    data = replace(host(), force_tcg=True)
+    plan = translated(domain("<cpu mode='host-passthrough'/>", kind="kvm"), data=data).plan
+    assert lines(plan, "cpu", "accel") == ["tcg", "max,migratable=on"]
+
+
+def test_an_emulator_that_can_not_switch_migratability_is_not_asked_to() -> None:
+    caps = replace(emulator(), props={})
+    plan = translated(domain("<cpu mode='maximum'/>"), caps=caps).plan
+    assert lines(plan, "cpu") == ["max"]
+
+
+def test_what_the_emulator_does_not_have_is_said() -> None:
+    caps = replace(emulator(), cpu_models={"tcg": frozenset({"qemu64"})}, cpu_expansions={})
+    with pytest.raises(ConfigErrors, match="the emulator has no CPU model 'Haswell'"):
+        translated(domain("<cpu><model>Haswell</model></cpu>"), caps=caps)
+    with pytest.raises(ConfigErrors, match="mode='host-model' can't be made out"):
+        translated(domain("<cpu mode='host-model'/>"), caps=caps)

@@ -1,0 +1,137 @@
+"""Switches of the machine, sleep states, and the accelerator's settings."""
+
+from dataclasses import replace
+
+import pytest
+
+from qsuper.errors import ConfigError, ConfigErrors
+from tests.support.grounds import domain, emulator, host, lines, translated
+
+
+def features(inside: str, *names: str, kind: str = "qemu", arch: str = "x86_64") -> list[str]:
+    machine = "q35" if arch == "x86_64" else "virt"
+    xml = domain(f"<features>{inside}</features>", kind=kind, arch=arch, machine=machine)
+    return lines(translated(xml, arch=arch).plan, *names)
+
+
+def message(inside: str, machine: str = "q35") -> str:
+    with pytest.raises((ConfigError, ConfigErrors)) as caught:
+        translated(domain(inside, machine=machine))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("inside", "expected"),
+    [
+        ("<vmport state='off'/>", "vmport=off"),
+        ("<smm state='on'/>", "smm=on"),
+        ("<smm/>", "smm=on"),
+        ("<ioapic driver='qemu'/>", "kernel_irqchip=split"),
+        ("<ioapic driver='kvm'/>", "kernel_irqchip=on"),
+        ("<ps2 state='off'/>", "i8042=off"),
+    ],
+)
+def test_machine_switches_of_x86(inside: str, expected: str) -> None:
+    assert f",{expected}," in features(inside, "machine")[0]
+
+
+def test_machine_switches_of_other_architectures() -> None:
+    assert ",aia=aplic," in features("<aia value='aplic'/>", "machine", arch="riscv64")[0]
+    assert ",ras=on," in features("<ras state='on'/>", "machine", arch="aarch64")[0]
+
+
+def test_the_interrupt_controller_of_arm() -> None:
+    assert ",gic-version=2," in features("", "machine", arch="aarch64")[0]
+    assert ",gic-version=3," in features("<gic version='3'/>", "machine", arch="aarch64")[0]
+    caps = replace(emulator("aarch64"), gic_versions={"kvm": frozenset({2, 3})})
+    xml = domain(kind="kvm", arch="aarch64", machine="virt")
+    plan = translated(xml, caps=caps, data=host("aarch64")).plan
+    assert ",gic-version=3," in lines(plan, "machine")[0]
+
+
+def test_the_accelerator() -> None:
+    assert features("", "accel") == ["tcg"]
+    assert features("<tcg><tb-cache unit='MiB'>64</tb-cache></tcg>", "accel") == ["tcg,tb-size=64"]
+    ring = "<kvm><dirty-ring state='on' size='4096'/></kvm>"
+    assert features(ring, "accel", kind="kvm") == ["kvm,dirty-ring-size=4096"]
+
+
+def test_the_memory_of_smm() -> None:
+    inside = "<smm state='on'><tseg unit='MiB'>48</tseg></smm>"
+    assert "mch.extended-tseg-mbytes=48" in features(inside, "global")
+
+
+def test_features_that_are_options_of_their_own() -> None:
+    inside = "<vmcoreinfo state='on'/><async-teardown enabled='yes'/>"
+    assert features(inside, "device", "run-with") == [
+        '{"driver":"vmcoreinfo"}',
+        "async-teardown=on",
+    ]
+    old = replace(emulator(), command_line={})
+    xml = domain(f"<features>{inside}</features>")
+    assert lines(translated(xml, caps=old).plan, "async-teardown") == [""]
+
+
+def test_an_emulator_that_does_not_say_which_machines_have_acpi() -> None:
+    caps = emulator()
+    machines = {name: replace(machine, acpi=None) for name, machine in caps.machines.items()}
+    old = replace(caps, machines=machines)
+    assert lines(translated(domain(), caps=old).plan, "no-acpi") == [""]
+    with_acpi = translated(domain("<features><acpi/></features>"), caps=old).plan
+    assert lines(with_acpi, "no-acpi") == []
+    assert lines(translated(domain(machine="none"), caps=old).plan, "no-acpi") == []
+
+
+def test_what_means_nothing_to_qemu_is_no_trouble() -> None:
+    translation = translated(domain("<features><pae/><hap/><privnet/><apic/></features>"))
+    assert translation.notices == ()
+
+
+@pytest.mark.parametrize(
+    ("inside", "expected"),
+    [
+        ("<vmport state='maybe'/>", "<vmport>: state='maybe' is unknown (on or off)"),
+        ("<gic version='2'/>", "<gic>: machine 'pc-q35-10.0' has no GIC to choose"),
+        ("<gic version='none'/>", "<gic>: version='none' is unknown"),
+        ("<aia value='aplic'/>", "machine 'pc-q35-10.0' has no <aia> to switch"),
+        ("<htm state='on'/>", "<htm>: only pseries guests have it"),
+        ("<xen/>", "<xen>: only Xen guests have it"),
+        ("<ps2 state='off'/><vmport state='on'/>", "<vmport> needs the <ps2> controller"),
+        ("<smm><tseg unit='KiB'>12345</tseg></smm>", "<tseg>: the size is no whole number of MiB"),
+        ("<tcg><tb-cache>1</tb-cache></tcg>", "<tb-cache>: the size is no whole number of MiB"),
+        (
+            "<kvm><dirty-ring state='on' size='4096'/></kvm>",
+            "<dirty-ring>: only a domain of type kvm has it",
+        ),
+        (
+            "<kvm><dirty-ring state='on' size='4095'/></kvm>",
+            "<dirty-ring>: size is no power of two",
+        ),
+        (
+            "<hyperv><vendor_id state='on' value='thirteen-long'/></hyperv>",
+            "<vendor_id>: value='thirteen-long' is no vendor id",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said(inside: str, expected: str) -> None:
+    assert expected in message(f"<features>{inside}</features>")
+
+
+def test_only_q35_has_smm() -> None:
+    assert "only q35 machines have <tseg>" in message(
+        "<features><smm><tseg unit='MiB'>1</tseg></smm></features>", machine="pc"
+    )
+
+
+@pytest.mark.parametrize(("machine", "driver"), [("q35", "ICH9-LPC"), ("pc", "PIIX4_PM")])
+def test_sleep_states(machine: str, driver: str) -> None:
+    inside = "<pm><suspend-to-mem enabled='no'/><suspend-to-disk enabled='yes'/></pm>"
+    switches = lines(translated(domain(inside, machine=machine)).plan, "global")
+    assert f"{driver}.disable_s3=1" in switches
+    assert f"{driver}.disable_s4=0" in switches
+
+
+def test_a_board_without_sleep_states() -> None:
+    xml = domain("<pm><suspend-to-mem enabled='no'/></pm>", arch="aarch64", machine="virt")
+    with pytest.raises(ConfigErrors, match=r"machine 'virt-10\.0' has no sleep states to switch"):
+        translated(xml, arch="aarch64")

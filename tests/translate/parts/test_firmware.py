@@ -1,0 +1,237 @@
+"""Firmware: named, or chosen by what the host's descriptors say."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from qsuper.caps import Schema
+from qsuper.errors import ConfigError, ConfigErrors
+from tests.support.grounds import domain, emulator, host, lines, translated
+
+ACPI = "<features><acpi/></features>"
+NEW = Schema(
+    {
+        "block-commit": {"arg-type": "1"},
+        "1": {"members": [{"name": "backing-mask-protocol", "type": "2"}]},
+        "2": {"meta-type": "builtin"},
+    }
+)
+
+
+def flash(name: str, *features: str, form: str = "raw", mode: str = "split") -> Mapping[str, Any]:
+    mapping: dict[str, Any] = {
+        "device": "flash",
+        "mode": mode,
+        "executable": {"filename": f"/fw/{name}.code", "format": form},
+    }
+    if mode == "split":
+        mapping["nvram-template"] = {"filename": f"/fw/{name}.vars", "format": form}
+    return {
+        "interface-types": ["uefi"],
+        "mapping": mapping,
+        "targets": [{"architecture": "x86_64", "machines": ["pc-q35-*"]}],
+        "features": list(features),
+    }
+
+
+ROM: Mapping[str, Any] = {
+    "interface-types": ["bios"],
+    "mapping": {"device": "memory", "filename": "/fw/bios.bin"},
+    "targets": [{"architecture": "x86_64", "machines": ["pc-i440fx-*", "pc-q35-*"]}],
+    "features": [],
+}
+INSTALLED = (
+    ("10-broken.json", {"mapping": "none"}),
+    ("20-qcow2.json", flash("qcow2", form="qcow2")),
+    ("30-secure.json", flash("secure", "secure-boot", "requires-smm", "enrolled-keys")),
+    ("40-plain.json", flash("plain", "acpi-s3")),
+    ("50-stateless.json", flash("stateless", mode="stateless")),
+    ("60-bios.json", ROM),
+)
+
+
+def options(
+    system: str, *, firmware: str = "", machine: str = "q35", new: bool = False
+) -> list[str]:
+    caps = replace(emulator(), schema=NEW) if new else emulator()
+    data = replace(host(), firmware=INSTALLED, nvram_dir="/nvram")
+    xml = domain(ACPI, machine=machine, system=system).replace("<os>", f"<os{firmware}>")
+    plan = translated(xml, caps=caps, data=data).plan
+    return [
+        line for line in lines(plan, "blockdev", "bios", "global") if "noreboot" not in line
+    ] + [f"smm={'smm=on' in lines(plan, 'machine')[0]}"]
+
+
+def images(system: str, *, firmware: str = " firmware='efi'") -> list[str]:
+    """Give the names of the files and formats that are used."""
+    return [
+        line.split('"filename":"')[1].split('"')[0]
+        for line in options(system, firmware=firmware)
+        if "filename" in line
+    ]
+
+
+def message(system: str, *, firmware: str = "", inside: str = ACPI, arch: str = "x86_64") -> str:
+    machine = "q35" if arch == "x86_64" else "virt"
+    xml = domain(inside, system=system, arch=arch, machine=machine)
+    with pytest.raises((ConfigError, ConfigErrors)) as caught:
+        translated(
+            xml.replace("<os>", f"<os{firmware}>"),
+            arch=arch,
+            data=replace(host(arch), firmware=INSTALLED),
+        )
+    return str(caught.value)
+
+
+def test_a_loader_without_a_type_is_a_rom() -> None:
+    assert options("<loader>/rom</loader>") == ["/rom", "smm=False"]
+
+
+def test_flash_with_variables() -> None:
+    system = "<loader readonly='yes' type='pflash'>/code</loader><nvram>/vars</nvram>"
+    assert options(system) == [
+        (
+            '{"driver":"file","filename":"/code","node-name":"libvirt-pflash0-storage",'
+            '"auto-read-only":true,"discard":"unmap"}'
+        ),
+        (
+            '{"node-name":"libvirt-pflash0-format","read-only":true,"driver":"raw",'
+            '"file":"libvirt-pflash0-storage"}'
+        ),
+        (
+            '{"driver":"file","filename":"/vars","node-name":"libvirt-pflash1-storage",'
+            '"auto-read-only":true,"discard":"unmap"}'
+        ),
+        (
+            '{"node-name":"libvirt-pflash1-format","read-only":false,"driver":"raw",'
+            '"file":"libvirt-pflash1-storage"}'
+        ),
+        "smm=False",
+    ]
+
+
+def test_raw_variables_need_no_format_node_on_a_new_qemu() -> None:
+    system = "<loader readonly='yes' type='pflash'>/code</loader><nvram>/vars</nvram>"
+    assert options(system, new=True)[2:] == [
+        (
+            '{"driver":"file","filename":"/vars","node-name":"libvirt-pflash1-storage",'
+            '"read-only":false}'
+        ),
+        "smm=False",
+    ]
+
+
+def test_variables_that_are_not_named_are_kept_by_the_domains_name() -> None:
+    system = "<loader readonly='yes' type='pflash'>/code</loader>"
+    assert images(system, firmware="") == ["/code", "/nvram/vm_VARS.fd"]
+    qcow2 = f"{system}<nvram format='qcow2'/>"
+    assert images(qcow2, firmware="") == ["/code", "/nvram/vm_VARS.qcow2"]
+
+
+def test_a_writable_loader_keeps_its_variables_itself() -> None:
+    assert images("<loader readonly='no' type='pflash'>/both</loader>", firmware="") == ["/both"]
+
+
+def test_variables_can_be_elsewhere() -> None:
+    system = (
+        "<loader readonly='yes' type='pflash'>/code</loader><nvram type='network'>"
+        "<source protocol='nbd' name='x'><host name='h' port='1'/></source></nvram>"
+    )
+    assert '"driver":"nbd"' in options(system)[2]
+
+
+def test_a_secure_loader_is_closed_to_all_but_smm() -> None:
+    system = "<loader readonly='yes' secure='yes' type='pflash'>/code</loader>"
+    assert "driver=cfi.pflash01,property=secure,value=on" in options(system)
+
+
+def test_the_first_that_fits_is_chosen() -> None:
+    firmware = " firmware='efi'"
+    chosen = options("", firmware=firmware)
+    assert images("") == ["/fw/secure.code", "/nvram/vm_VARS.fd"]
+    assert chosen[-2:] == ["driver=cfi.pflash01,property=secure,value=on", "smm=True"]
+
+
+@pytest.mark.parametrize(
+    ("system", "expected"),
+    [
+        ("<loader secure='no'/>", "/fw/plain.code"),
+        ("<firmware><feature name='secure-boot' enabled='no'/></firmware>", "/fw/plain.code"),
+        ("<firmware><feature name='enrolled-keys' enabled='yes'/></firmware>", "/fw/secure.code"),
+        ("<loader format='qcow2'/>", "/fw/qcow2.code"),
+        ("<nvram format='qcow2'/>", "/fw/qcow2.code"),
+        ("<nvram template='/fw/plain.vars'/>", "/fw/plain.code"),
+        ("<loader stateless='yes'/>", "/fw/stateless.code"),
+        ("<loader>/fw/plain.code</loader>", None),
+        ("<loader type='pflash'>/fw/plain.code</loader>", "/fw/plain.code"),
+    ],
+)
+def test_wishes_are_met(system: str, expected: str | None) -> None:
+    if expected is None:  # a loader without a type is a ROM, and no descriptor has it as such
+        assert "there is no 'efi' firmware here" in message(system, firmware=" firmware='efi'")
+    else:
+        assert images(system)[0] == expected
+
+
+def test_sleep_is_a_wish_too() -> None:
+    data = replace(host(), firmware=INSTALLED)
+    pm = "<pm><suspend-to-mem enabled='yes'/></pm>"
+    xml = domain(ACPI + pm).replace("<os>", "<os firmware='efi'>")
+    assert '"/fw/plain.code"' in lines(translated(xml, data=data).plan, "blockdev")[0]
+
+
+def test_a_bios_is_chosen_for_its_machine() -> None:
+    assert options("", firmware=" firmware='bios'", machine="pc")[0] == "/fw/bios.bin"
+
+
+def test_a_known_image_brings_what_its_descriptor_says() -> None:
+    system = "<loader readonly='yes' type='pflash'>/fw/secure.code</loader>"
+    chosen = options(system)
+    assert chosen[-2:] == ["driver=cfi.pflash01,property=secure,value=on", "smm=True"]
+
+
+@pytest.mark.parametrize(
+    ("system", "firmware", "expected"),
+    [
+        (
+            "<nvram>/vars</nvram>",
+            " firmware='bios'",
+            "<nvram>: firmware='bios' has no variables to keep",
+        ),
+        (
+            "<loader>/rom</loader><nvram>/vars</nvram>",
+            "",
+            "<nvram>: only <loader type='pflash'> has variables to keep",
+        ),
+        (
+            "<loader stateless='yes' type='pflash'>/code</loader><nvram>/vars</nvram>",
+            "",
+            "<nvram>: a stateless loader has no variables",
+        ),
+        (
+            "<loader stateless='no'>/rom</loader>",
+            "",
+            "<loader>: only <loader type='pflash'> can keep variables",
+        ),
+        ("<loader secure='yes'>/rom</loader>", "", "<loader>: secure='yes' needs type='pflash'"),
+        ("<loader type='pflash'/>", "", "<loader>: there is no path"),
+        ("<loader type='tape'>/x</loader>", "", "<loader>: type='tape' is unknown"),
+        ("<nvram template='/other'/>", " firmware='efi'", "<os>: there is no 'efi' firmware here"),
+    ],
+)
+def test_what_contradicts_itself_is_said(system: str, firmware: str, expected: str) -> None:
+    assert expected in message(system, firmware=firmware)
+
+
+def test_uefi_and_acpi_go_together() -> None:
+    uefi = "<loader readonly='yes' type='pflash'>/code</loader>"
+    assert "UEFI needs ACPI on this architecture" in message(uefi, inside="")
+    assert "ACPI needs UEFI on this architecture" in message("", arch="aarch64")
+
+
+def test_a_descriptor_for_another_machine_is_passed_over() -> None:
+    xml = domain(ACPI, machine="pc").replace("<os>", "<os firmware='efi'>")
+    with pytest.raises(ConfigError, match="there is no 'efi' firmware here that fits"):
+        translated(xml, data=replace(host(), firmware=INSTALLED))

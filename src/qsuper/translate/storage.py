@@ -79,7 +79,7 @@ class FileStorage(Storage):
 
     def props(self, node: str) -> dict[str, Value]:
         driver = "host_device" if self.is_block else "file"
-        manager = None if self.reservations is None else f"pr-helper-{node}"
+        manager = None if self.reservations is None else f"pr-helper-{node}-storage"
         return {
             "driver": "host_cdrom" if self.is_cdrom else driver,
             "filename": self.path,
@@ -90,7 +90,7 @@ class FileStorage(Storage):
     def before(self, node: str, site: Site) -> Iterator[Option]:
         del site
         if self.reservations is not None:
-            props = {"id": f"pr-helper-{node}", "path": self.reservations}
+            props = {"id": f"pr-helper-{node}-storage", "path": self.reservations}
             yield Option.json("object", {"qom-type": "pr-manager-helper"} | props)
 
 

@@ -263,6 +263,7 @@ class Console(Device):
 
     TAG: ClassVar[str] = "console"
     ALIAS: ClassVar[str] = "console"
+    FIRST_SERIAL_PORT: ClassVar[int] = 0
 
     chardev: Chardev
     target: ConsoleTarget | None = None

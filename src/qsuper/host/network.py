@@ -61,6 +61,7 @@ def read_networks(directory: str) -> dict[str, Network]:
     for stem, root in networks.items():
         if network := _forwarded(root):
             result[stem] = network
+            result[f"{stem};"] = network  # without a port
             result.setdefault(root.child_text("name") or stem, network)
         result |= {f"{stem};{port}": plug for port, plug in plugs.items()}
     return result
@@ -91,7 +92,9 @@ def _forwarded(root: Node) -> Network | None:
         addresses = tuple(_pci(address) for address in forward.children("address"))
         return Network(kind=NetworkKind.HOSTDEV, devices=addresses)
     if bridge:
-        return Network(kind=NetworkKind.BRIDGE, bridge=bridge.required("name"))
+        ip = root.child("ip")
+        address = (ip.get("address") or "") if ip else ""
+        return Network(kind=NetworkKind.BRIDGE, bridge=bridge.required("name"), address=address)
     if forward and mode in _DIRECT_MODES and forward.child("interface"):
         return Network(kind=NetworkKind.DIRECT)
     return None

@@ -33,6 +33,9 @@ _REFERENCE_HUGEPAGES: Final = {
     1 << 30: "/dev/hugepages1G/libvirt/qemu/{domain}",
 }
 _REFERENCE_NUMA_NODES: Final = frozenset(range(4))
+_REFERENCE_RENDERNODE: Final = "/dev/dri/foo"
+_REFERENCE_VSOCK_CID: Final = 42
+_REFERENCE_SWTPM: Final = "/dev/test"
 
 
 @unique
@@ -141,6 +144,13 @@ class Surroundings:
                 numa_nodes=numa_nodes(),
                 nvram_dir=os.path.join(state, "nvram"),
                 credentials_dir=os.path.join(paths.config_dir(), "credentials"),
+            )
+        else:
+            data = replace(
+                data,
+                rendernode=_REFERENCE_RENDERNODE,
+                vsock_cid=_REFERENCE_VSOCK_CID,
+                swtpm_socket=_REFERENCE_SWTPM,
             )
         return data, firmware.notices if firmware else ()
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import ClassVar
 
-from qsuper.translate.model import Device
+from qsuper.translate.model import Context, Device
 
 
 @unique
@@ -29,4 +29,8 @@ class Display(Device):
     has_gl: bool = False
     """It draws with OpenGL."""
     rendernode: str | None = None
-    """The host's GPU that does; None: QEMU's choice."""
+    """The host's GPU that does; None: the host's, or QEMU's choice."""
+
+    def gpu(self, context: Context) -> str | None:
+        """Give the GPU for `rendernode=`."""
+        return self.rendernode or context.site.host.rendernode if self.has_gl else None

@@ -1,10 +1,12 @@
 """Where a display waits for its viewers: `<listen>` and the older attributes."""
 
 import ipaddress
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import Final, Self
 
+from qsuper.errors import Location, Notice
 from qsuper.options import AtLaunch
 from qsuper.translate.model import Context
 from qsuper.translate.node import Node
@@ -57,9 +59,21 @@ class Listen:
             network=first.required("network") if kind is ListenKind.NETWORK else "",
         )
 
-    def host(self) -> str:
+    def on(self, context: Context) -> str:
+        """Give the address: the file's own, or the host's on a network."""
+        entry = context.site.host.networks.get(self.network)
+        return (entry.address if entry else "") or self.address
+
+    def host(self, context: Context) -> str:
         """Give the address as it stands before a port."""
-        return f"[{self.address}]" if ":" in self.address else self.address
+        address = self.on(context)
+        return f"[{address}]" if ":" in address else address
+
+    def notices(self, at: Location, context: Context) -> Iterator[Notice]:
+        """Say so where the host's address on a network is not known."""
+        if self.kind is ListenKind.NETWORK and self.on(context) == self.address:
+            text = f"<listen>: the host's address on network '{self.network}' is not known:"
+            yield Notice(at, f"{text} {self.address} is listened on")
 
     def path(self, context: Context, name: str) -> AtLaunch:
         """Give the socket's path; *name* is the file's where the runtime directory has it."""

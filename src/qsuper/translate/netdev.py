@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from qsuper.options import Handle, Joined, Option, Props, Tap, Value, VhostNet
+from qsuper.translate.fdset import fdset_options, fdset_path
 from qsuper.translate.model import Context
 from qsuper.translate.node import Node
+from qsuper.translate.parts.backing import short_name
 
 _MAX_FORWARDS: Final = 1024  # each is a word of the command line, which has a limit
 _MAX_SLIRP_PREFIX: Final = 27  # QEMU's own addresses must fit
-_SHORT_NAME: Final = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,8 +156,8 @@ class PasstNet(Netdev):
 
     def path(self, plug: Plug, context: Context) -> str:
         """Give the socket on which passt is to listen."""
-        name = context.domain.name[:_SHORT_NAME].replace("/", "_")
-        return f"/var/run/libvirt/qemu/passt/-1-{name}-{plug.alias}.socket"
+        name = short_name(context.domain.name)
+        return f"/var/run/libvirt/qemu/passt/{name}-{plug.alias}.socket"
 
     def chardevs(self, plug: Plug, context: Context) -> Iterator[Option]:
         if self.is_vhost_user:
@@ -251,6 +252,27 @@ def parse_vhost_user(node: Node) -> Netdev:
         seconds = (reconnect.integer("timeout", low=0, high=1 << 20) or 0) if enabled else 0
     path = source.resolve(source.required("path"))
     return VhostUserNet(path=path, is_server=mode == "server", reconnect_s=seconds)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VdpaNet(Netdev):
+    """A network card whose hardware speaks virtio."""
+
+    device: str
+
+    def chardevs(self, plug: Plug, context: Context) -> Iterator[Option]:
+        del context
+        yield from fdset_options(f"{plug.alias}-vdpa", self.device)
+
+    def props(self, plug: Plug, context: Context) -> Props:
+        del context
+        queues = plug.queues if plug.queues > 1 else None
+        path = fdset_path(f"{plug.alias}-vdpa")
+        return {"type": "vhost-vdpa", "vhostdev": path, "queues": queues}
+
+    @property
+    def takes_queues(self) -> bool:
+        return True
 
 
 def reconnecting(seconds: int, context: Context, where: str) -> Props:

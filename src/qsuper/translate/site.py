@@ -27,6 +27,8 @@ class Network:
 
     kind: NetworkKind
     bridge: str = ""
+    address: str = ""
+    """The host's own address on it, where that is known."""
     devices: tuple[str, ...] = ()
     """PCI addresses of a `hostdev` network, as `DDDD:BB:SS.F`."""
 
@@ -62,6 +64,12 @@ class HostData:
     """Where a domain's firmware variables are kept."""
     credentials_dir: str = "/etc/qsuper/credentials"
     """Where the secrets that a file names by uuid or usage are, a file each."""
+    rendernode: str | None = None
+    """The GPU for OpenGL where a file names none; None: QEMU's choice."""
+    vsock_cid: int | None = None
+    """The next free vsock address; None: a domain's is derived from its name."""
+    swtpm_socket: str = "/run/libvirt/qemu/swtpm/{domain}-swtpm.sock"
+    """Where a domain's TPM emulator listens; `{domain}` stands for the domain's short name."""
     channel_dir: str = "/run/libvirt/qemu/channel"
     """Where `qsuper translate` shows the sockets of channels that name no path."""
 

@@ -144,7 +144,7 @@ class Input(Device):
 
     def problems(self, context: Context) -> Iterator[ConfigError]:
         allowed = {
-            InputBus.PS2: self.kind in _PS2 and context.site.is_x86,
+            InputBus.PS2: self.kind in _PS2 and _has_ps2(context),
             InputBus.USB: self.kind in _USB,
             InputBus.VIRTIO: self.kind in _VIRTIO,
             InputBus.NONE: self.kind is Kind.EVDEV,
@@ -187,6 +187,10 @@ class Input(Device):
                 return ("input-linux",)
             case _:
                 return ()
+
+
+def _has_ps2(context: Context) -> bool:
+    return context.site.is_x86 and context.domain.features.ps2 is not False
 
 
 def _default_bus(kind: Kind, site: Site) -> InputBus:

@@ -18,6 +18,7 @@ from qsuper.translate.netdev import (
     Plug,
     TapNet,
     UserNet,
+    VdpaNet,
     parse_user,
     parse_vhost_user,
     socket_parser,
@@ -33,6 +34,7 @@ from qsuper.translate.nic import (
 )
 from qsuper.translate.node import Node
 from qsuper.translate.places import Bus, PciAddress, PciKind, PciTurn
+from qsuper.translate.sharing import shares_memory
 from qsuper.translate.site import NetworkKind
 from qsuper.translate.vfio import HostPci, Rom
 from qsuper.translate.virtio import virtio_address, virtio_driver, virtio_pci_kind
@@ -155,6 +157,9 @@ class Interface(Device):
             yield self._error("<teaming> needs a virtio model", "<model type='virtio'/>")
         if self.kind is Kind.VHOSTUSER and not virtio_model(self.model):
             yield self._error("type='vhostuser' needs a virtio model", "<model type='virtio'/>")
+        if self.kind is Kind.VHOSTUSER and not shares_memory(context):
+            hint = "<memoryBacking><access mode='shared'/>"
+            yield self._error("type='vhostuser' needs shared memory", hint)
 
     def notices(self, context: Context) -> Iterator[Notice]:
         networks = context.site.host.networks
@@ -356,6 +361,10 @@ def _ethernet(node: Node) -> Netdev:
     return TapNet(ifname=target.get("dev") if target is not None else None)
 
 
+def _vdpa(node: Node) -> Netdev:
+    return VdpaNet(device=node.required_child("source").required("dev"))
+
+
 _PARSERS: Final[Mapping[Kind, Callable[[Node], Netdev]]] = {
     Kind.USER: parse_user,
     Kind.BRIDGE: _bridge,
@@ -365,4 +374,5 @@ _PARSERS: Final[Mapping[Kind, Callable[[Node], Netdev]]] = {
     Kind.CLIENT: socket_parser("connect"),
     Kind.SERVER: socket_parser("listen"),
     Kind.VHOSTUSER: parse_vhost_user,
+    Kind.VDPA: _vdpa,
 }

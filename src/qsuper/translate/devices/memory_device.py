@@ -3,13 +3,14 @@
 Sources: libvirt `formatdomain.rst`, "Memory devices"; `qemuBuildMemoryDeviceProps()`.
 """
 
+import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from enum import StrEnum, unique
 from typing import ClassVar, Final, Self
 
 from qsuper.errors import ConfigError
-from qsuper.options import Option, Props, Value
+from qsuper.options import Handle, Option, Props, Value
 from qsuper.translate.devices.base import Context, Device, common, placed
 from qsuper.translate.node import Node
 from qsuper.translate.parts.backing import (
@@ -20,6 +21,7 @@ from qsuper.translate.parts.backing import (
     memory_options,
 )
 from qsuper.translate.parts.cpuset import numbers
+from qsuper.translate.parts.numatune import Binding, NumaMode
 from qsuper.translate.places import DimmAddress, PciKind, PciTurn
 from qsuper.translate.virtio import virtio_address, virtio_driver, virtio_pci_kind
 
@@ -52,7 +54,7 @@ class Source:
     align: int | None = None
     is_pmem: bool = False
     page: HugePage | None = None
-    nodes: frozenset[int] | None = None
+    binding: Binding | None = None
 
     @classmethod
     def parse(cls, node: Node | None) -> Self:
@@ -67,7 +69,7 @@ class Source:
             align=align.bytes_text() if align is not None else None,
             is_pmem=node.child("pmem") is not None,
             page=HugePage(node=page, size_bytes=size) if page is not None else None,
-            nodes=numbers(nodes, nodes.text, "") if nodes is not None else None,
+            binding=_binding(nodes) if nodes is not None else None,
         )
 
 
@@ -234,23 +236,26 @@ class MemoryDevice(Device):
         if self.model in _LASTING:
             yield Option.json("object", self._file(backing))
             return
+        cell = next((part for part in domain.numa.cells if part.number == self.cell), None)
         piece = MemoryObject(
             alias=f"mem{self.alias}",
             size_bytes=self.size_bytes,
             domain=domain.name,
             cell=self.cell,
-            access=self.access,
-            discards=self.discards,
+            access=self.access or (cell.access if cell else None),
+            discards=self.discards if self.discards is not None or not cell else cell.discards,
         )
         if self.source.page is not None:
             backing = replace(backing, pages=(self.source.page,))
-        binding = domain.numa.tune.binding(self.cell) if self.source.nodes is None else None
+        binding = self.source.binding or domain.numa.tune.binding(self.cell)
         for option in memory_options(piece, backing, binding, site):
             yield replace(option, props=self._adapted(option.props))
 
     def _adapted(self, props: Props) -> Props:
-        if self.source.nodes is not None:
-            props = {**props, "host-nodes": sorted(self.source.nodes), "policy": "bind"}
+        path = props.get("mem-path")
+        if isinstance(path, Handle):  # libvirt has the device's name in it
+            shown = posixpath.join(posixpath.dirname(path.shown), self.alias)
+            props = {**props, "mem-path": replace(path, shown=shown)}
         if self.model is Model.VIRTIO_MEM:
             props = {**props, "reserve": False, "prealloc": None}
         return props
@@ -279,3 +284,7 @@ class MemoryDevice(Device):
 
     def _error(self, message: str, hint: str) -> ConfigError:
         return ConfigError(f"<memory>: {message}", at=self.at, hint=hint)
+
+
+def _binding(node: Node) -> Binding:
+    return Binding(node=node, mode=NumaMode.STRICT, nodes=numbers(node, node.text, ""))

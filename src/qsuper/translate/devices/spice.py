@@ -129,6 +129,7 @@ class Spice(Display):
                 f" it is set: qsuper qmp {context.domain.name} set_password"
             )
             yield Notice(self.at, text)
+        yield from self.listen.notices(self.at, context)
         if self.has_auto_port and self.listen.kind is ListenKind.ADDRESS:
             text = f"<graphics>: autoport='yes' always takes {_AUTO_PORT}"
             yield Notice(self.at, f"{text}: give a second domain another port")
@@ -141,7 +142,7 @@ class Spice(Display):
             "tls-channel": secure or None,
             "plaintext-channel": insecure or None,
             "gl": True if self.has_gl else None,
-            "rendernode": self.rendernode if self.has_gl else None,
+            "rendernode": self.gpu(context),
             # Without a password there is nothing to ask for; libvirt sets one of its own then.
             "disable-ticketing": AtLaunch(shown=None, live=None if self.has_password else True),
             "seamless-migration": True,
@@ -156,7 +157,7 @@ class Spice(Display):
         return {
             "port": self.port,
             "tls-port": self.tls_port,
-            "addr": self.listen.address,
+            "addr": self.listen.on(context),
             "x509-dir": _X509_DIR if self.tls_port else None,
         }
 

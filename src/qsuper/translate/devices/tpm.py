@@ -124,10 +124,10 @@ class Tpm(Device):
 
     def _socket(self, context: Context) -> str:
         name = short_name(context.domain.name)
-        return self.path or f"/run/libvirt/qemu/swtpm/{name}-swtpm.sock"
+        return self.path or context.site.host.swtpm_socket.replace("{domain}", name)
 
     def _driver(self, context: Context) -> str:
-        if self.model is Model.TIS and context.site.is_arm:
+        if self.model is Model.TIS and context.site.is_virt:  # a board without an ISA bus
             return "tpm-tis-device"
         return str(self.model)
 

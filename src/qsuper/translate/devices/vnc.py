@@ -87,9 +87,7 @@ class Vnc(Display):
                 f" it is set: qsuper qmp {context.domain.name} set_password"
             )
             yield Notice(self.at, text)
-        if self.listen.kind is ListenKind.NETWORK:
-            text = f"<graphics>: network '{self.listen.network}' is unknown here:"
-            yield Notice(self.at, f"{text} {self.listen.address} is listened on")
+        yield from self.listen.notices(self.at, context)
 
     def options(self, context: Context) -> Iterator[Option]:
         props: dict[str, Value] = {}
@@ -101,7 +99,7 @@ class Vnc(Display):
                 props["vnc"] = "none"
             case _:
                 display = 0 if self.port is None else self.port - FIRST_PORT
-                props["vnc"] = f"{self.listen.host()}:{display}"
+                props["vnc"] = f"{self.listen.host(context)}:{display}"
                 if self.port is None:
                     props["to"] = AtLaunch(shown=None, live=_LAST_DISPLAY)
         props |= {

@@ -59,7 +59,8 @@ class Vsock(Device):
         seed = f"{context.site.host.machine_id}\0{context.domain.name}\0vsock".encode()
         number = int.from_bytes(hashlib.sha256(seed).digest()[:4], "big")
         derived = _FIRST_CID + number % (_LAST_CID - _FIRST_CID)
-        return replace(self, cid=self.cid or derived, address=virtio_address(self, context))
+        cid = self.cid or context.site.host.vsock_cid or derived
+        return replace(self, cid=cid, address=virtio_address(self, context))
 
     def pci_kind(self, context: Context) -> PciKind | None:
         return virtio_pci_kind(self, context, self.model)

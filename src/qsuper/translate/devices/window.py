@@ -72,8 +72,7 @@ class EglHeadless(Display):
             yield ConfigError(text, at=self.at, hint="remove <gl> from the others")
 
     def options(self, context: Context) -> Iterator[Option]:
-        del context
-        props: dict[str, Value] = {"type": "egl-headless", "rendernode": self.rendernode}
+        props: dict[str, Value] = {"type": "egl-headless", "rendernode": self.gpu(context)}
         yield Option.keyed("display", props, implied="type")
 
 
@@ -113,7 +112,7 @@ class DbusDisplay(Display):
             "addr": self.bus_address,
             "p2p": True if self.is_p2p else None,
             "gl": True if self.has_gl else None,
-            "rendernode": self.rendernode if self.has_gl else None,
+            "rendernode": self.gpu(context),
         }
         if self.audio is not None:
             props["audiodev"] = audiodev(context, self.audio)

@@ -94,6 +94,8 @@ class Device(ABC):
     """The lowest virtio-serial port that may be dealt to the device; consoles take 0."""
 
     at: Location
+    ordinal: int = 0
+    """Its number in the file: no two devices are equal, even when they stand in one line."""
     alias: str = ""
     """Empty until the alias pass; a user's own (`ua-...`) from the start."""
     address: Address | None = None

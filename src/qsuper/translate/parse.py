@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 from typing import Final, TypeVar
 
@@ -73,8 +74,8 @@ class _Reader:
         iothreads = self._tried(Iothreads.parse, root)
         self.errors.extend(refused(root))
         devices: tuple[Device, ...] = ()
-        for device in self._devices():
-            devices = inserted(devices, device)
+        for ordinal, device in enumerate(self._devices(), start=1):
+            devices = inserted(devices, replace(device, ordinal=ordinal))
         if self.errors:
             return None
         return Domain(

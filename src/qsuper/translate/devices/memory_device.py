@@ -14,6 +14,7 @@ from qsuper.options import Handle, Option, Props, Value
 from qsuper.translate.devices.base import Context, Device, common, placed
 from qsuper.translate.node import Node
 from qsuper.translate.parts.backing import (
+    Allocation,
     Backing,
     HugePage,
     MemoryAccess,
@@ -248,8 +249,14 @@ class MemoryDevice(Device):
         if self.source.page is not None:
             backing = replace(backing, pages=(self.source.page,))
         binding = self.source.binding or domain.numa.tune.binding(self.cell)
+        domain_wide = domain.memory.backing
+        is_early = bool(domain_wide.pages) or domain_wide.allocation is Allocation.IMMEDIATE
+        has_threads = is_early and self.model is Model.DIMM
         for option in memory_options(piece, backing, binding, site):
-            yield replace(option, props=self._adapted(option.props))
+            if has_threads or option.props["qom-type"] != "thread-context":
+                props = self._adapted(option.props)
+                context_id = props.get("prealloc-context") if has_threads else None
+                yield replace(option, props={**props, "prealloc-context": context_id})
 
     def _adapted(self, props: Props) -> Props:
         path = props.get("mem-path")

@@ -90,7 +90,7 @@ async def booted(name: str, *options: str) -> AsyncGenerator[Guest]:
     if not shutil.which(emulator):
         pytest.skip(f"no {emulator} here")
     image = GUESTS / f"{name}.img"
-    disk = f"file={image},format=raw,if=virtio,readonly=on"
+    disk = f"file={image},format=raw,if=floppy,readonly=on"
     place = ["-drive", disk] if arch == "x86_64" else ["-bios", str(image)]
     argv = [emulator, "-accel", "tcg", "-m", "64", "-nodefaults", "-display", "none", "-no-reboot"]
     streams: dict[str, trio.SocketStream] = {}

@@ -53,7 +53,7 @@ def member(name: str, *needs: str, guest: str = "tick", kind: str = "pty") -> Me
             Option.keyed("chardev", serial, implied="backend"),
             Option.json("device", {"driver": "isa-serial", "chardev": "charserial0"}),
             Option.json("blockdev", disk),
-            Option.json("device", {"driver": "virtio-blk-pci", "drive": "disk"}),
+            Option.json("device", {"driver": "floppy", "drive": "disk"}),
         ),
         consoles=(
             Console(

@@ -59,6 +59,14 @@ class Console:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Seed:
+    """A file that is copied from a template before the start, where it does not exist yet."""
+
+    path: str
+    template: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchPlan:
     """How to start one domain."""
 
@@ -75,6 +83,8 @@ class LaunchPlan:
     consoles: tuple[Console, ...] = ()
     """The first is the one that `qsuper console` takes."""
     lifecycle: Lifecycle = Lifecycle()
+    seeds: tuple[Seed, ...] = ()
+    """The firmware's variables, unless they have no template."""
 
     def resources(self) -> Iterator[Resource]:
         """Give what must be made before the spawn, each once, in the order of the options."""

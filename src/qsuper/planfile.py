@@ -31,6 +31,7 @@ _CLASSES: Final[dict[str, Callable[..., object]]] = {
         plan.LaunchPlan,
         plan.Lifecycle,
         plan.Member,
+        plan.Seed,
     )
 }
 _ENUMS: Final = {

@@ -20,6 +20,7 @@ from qsuper.runtime.frame import framed
 from qsuper.runtime.process import Process, Spawn
 from qsuper.runtime.resources import Directories, Inherited, Shares, inherited
 from qsuper.runtime.rundir import Rundir
+from qsuper.runtime.seeds import plant
 
 QEMU_LOG: Final = "qemu.log"
 _TAIL_BYTES: Final = 4096  # of QEMU's messages, for an error
@@ -135,6 +136,7 @@ def launch(home: Home, shares: Shares, *, bind: bool = False) -> Launched:
             left but the directories.
     """
     plan = home.member.plan
+    plant(plan.seeds)
     options = framed(plan)
     directories = Directories(home.place.path, home.state_dir)
     with inherited(directories, shares) as place, contextlib.ExitStack() as stack:

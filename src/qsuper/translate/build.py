@@ -28,6 +28,7 @@ def build(context: Context) -> LaunchPlan:
             console for device in domain.devices for console in device.consoles(context)
         ),
         lifecycle=domain.lifecycle.lifecycle,
+        seeds=domain.os.firmware.seeds,
     )
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from qsuper.caps import Schema
 from qsuper.errors import ConfigError, ConfigErrors
+from qsuper.plan import Seed
 from tests.support.grounds import domain, emulator, host, lines, translated
 
 ACPI = "<features><acpi/></features>"
@@ -235,3 +236,19 @@ def test_a_descriptor_for_another_machine_is_passed_over() -> None:
     xml = domain(ACPI, machine="pc").replace("<os>", "<os firmware='efi'>")
     with pytest.raises(ConfigError, match="there is no 'efi' firmware here that fits"):
         translated(xml, data=replace(host(), firmware=INSTALLED))
+
+
+def test_variables_are_seeded_from_their_template() -> None:
+    data = replace(host(), firmware=INSTALLED, nvram_dir="/nvram")
+    xml = domain(ACPI, system="<loader secure='no'/>").replace("<os>", "<os firmware='efi'>")
+    assert translated(xml, data=data).plan.seeds == (
+        Seed(path="/nvram/vm_VARS.fd", template="/fw/plain.vars"),
+    )
+    assert translated(domain(), data=data).plan.seeds == ()
+
+
+def test_a_template_is_copied_and_not_converted() -> None:
+    assert "a raw template can't be copied to qcow2 variables" in message(
+        "<loader readonly='yes' type='pflash'>/code</loader>"
+        "<nvram template='/t' templateFormat='raw' format='qcow2'/>"
+    )

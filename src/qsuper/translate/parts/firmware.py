@@ -11,6 +11,7 @@ from typing import Final, Self
 
 from qsuper.errors import ConfigError
 from qsuper.options import Null, Option, Value
+from qsuper.plan import Seed
 from qsuper.translate.node import Node
 from qsuper.translate.parts.descriptor import Descriptor, FirmwareKind, Wish, choose, known
 from qsuper.translate.site import Site
@@ -114,14 +115,9 @@ class Firmware:
 
     def problems(self) -> Iterator[ConfigError]:
         """Give what contradicts itself."""
-        loader, nvram = self.loader, self.nvram
-        if self.kind is FirmwareKind.BIOS and nvram is not None:
-            yield nvram.node.error("firmware='bios' has no variables to keep", hint="remove it")
-        elif nvram is not None and (loader is None or loader.kind is not LoaderType.PFLASH):
-            if self.kind is None:
-                yield nvram.node.error("only <loader type='pflash'> has variables to keep")
-        elif nvram is not None and loader is not None and loader.is_stateless:
-            yield nvram.node.error("a stateless loader has no variables", hint="remove it")
+        if self.nvram is not None:
+            yield from self._nvram_problems(self.nvram)
+        loader = self.loader
         if loader is None or self.kind is not None:
             return
         if not loader.path:
@@ -130,6 +126,20 @@ class Firmware:
             yield loader.node.error("only <loader type='pflash'> can keep variables")
         if loader.kind is LoaderType.ROM and loader.is_secure:
             yield loader.node.error("secure='yes' needs type='pflash'")
+
+    def _nvram_problems(self, nvram: Nvram) -> Iterator[ConfigError]:
+        if self.kind is FirmwareKind.BIOS:
+            yield nvram.node.error("firmware='bios' has no variables to keep", hint="remove it")
+        elif self.kind is None and not self.is_pflash:
+            yield nvram.node.error("only <loader type='pflash'> has variables to keep")
+        elif self.loader is not None and self.loader.is_stateless:
+            yield nvram.node.error("a stateless loader has no variables", hint="remove it")
+        template = nvram.template_format if nvram.template else None
+        if template is not None and nvram.format not in (None, template):
+            yield nvram.node.error(
+                f"a {template} template can't be copied to {nvram.format} variables",
+                hint="give both one format",
+            )
 
     def defaulted(self, site: Site, *, name: str, has_sleep: bool | None) -> Self:
         """Choose the firmware that was asked for, fill in where its variables are kept.
@@ -215,6 +225,16 @@ class Firmware:
             path = posixpath.join(site.host.nvram_dir, f"{name}_VARS.{ending}")
             storage = FileStorage(at=nvram.node.at, path=path)
         return replace(nvram, storage=storage, format=form)
+
+    @property
+    def seeds(self) -> tuple[Seed, ...]:
+        """Give the file of the variables and what it is made from."""
+        nvram = self.nvram
+        if nvram is None or not nvram.template or not isinstance(nvram.storage, FileStorage):
+            return ()
+        if nvram.storage.is_block:
+            return ()
+        return (Seed(path=nvram.storage.path, template=nvram.template),)
 
     def machine_props(self, site: Site) -> dict[str, Value]:
         """Give `pflash0=` and `pflash1=` of `-machine`."""

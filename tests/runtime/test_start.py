@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from qsuper import paths
-from qsuper.options import Handle, Option, UnixListener
+from qsuper.options import Handle, Option, Props, UnixListener
 from tests.support.supervised import (
     Supervisor,
     domain,
@@ -116,7 +116,7 @@ def test_a_monitor_that_never_answers(tmp_path: Path, rundir: Path) -> None:
 def test_resources_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     listener = UnixListener(name="extra", path=str(tmp_path / "file"))
-    props = {
+    props: Props = {
         "backend": "socket",
         "id": "extra",
         "path": Handle(resource=listener, shown="", live_key="fd"),

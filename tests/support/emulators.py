@@ -52,7 +52,11 @@ NEW_IN_9: Final = (
     "chardev-add/arg-type/backend/+socket/data/reconnect-ms",
 )
 _MACHINES: Final = {
-    "x86_64": (("pc-i440fx-9.2", "pc", "pc.ram"), ("pc-q35-9.2", "q35", "pc.ram"), ("isapc", None, "pc.ram")),
+    "x86_64": (
+        ("pc-i440fx-9.2", "pc", "pc.ram"),
+        ("pc-q35-9.2", "q35", "pc.ram"),
+        ("isapc", None, "pc.ram"),
+    ),
     "riscv64": (("virt", None, "riscv_virt_board.ram"),),
     "aarch64": (("virt-9.2", "virt", "mach-virt.ram"), ("vexpress-a9", None, "vexpress.ram")),
 }

@@ -7,19 +7,22 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 from qsuper import paths, planfile
 from qsuper.control.client import Connection
-from qsuper.options import Option
+from qsuper.options import Option, Props
 from qsuper.plan import Console, ConsoleKind, GroupPlan, LaunchPlan, Lifecycle, Member, Role
 from qsuper.runtime.inotify import IN_CREATE, IN_MODIFY, IN_MOVED_TO, Inotify
 
+Json: TypeAlias = Any  # settings, arguments and answers
+
 GUESTS = Path(__file__).parents[2] / "configs" / "guests"
 QEMU = "/usr/bin/qemu-system-x86_64"
-PATIENCE_S = 30.0
+PATIENCE_S = float(os.environ.get("QSUPER_TEST_PATIENCE_S", "30"))
 
 _SUPERVISE = """
 import json, sys
@@ -43,13 +46,13 @@ def domain(
     emulator: str = QEMU,
 ) -> LaunchPlan:
     """Give the plan of a small guest with a logged serial port."""
-    disk = {
+    disk: Props = {
         "file": str(GUESTS / f"{image}-x86_64.img"),
         "format": "raw",
-        "if": "virtio",
+        "if": "floppy",
         "readonly": True,
     }
-    serial = {"driver": "isa-serial", "chardev": "charserial0", "id": "serial0"}
+    serial: Props = {"driver": "isa-serial", "chardev": "charserial0", "id": "serial0"}
     return LaunchPlan(
         name=name,
         uuid=f"00000000-0000-0000-0000-{sum(name.encode()):012}",
@@ -80,7 +83,10 @@ def group(
     return GroupPlan(
         (
             *(Member(plan=plan, role=Role.DEPENDENCY, xml="<domain/>") for plan in dependencies),
-            *(Member(plan=plan, role=Role.PRIMARY, needs=tuple(needs)) for plan, needs in primaries),
+            *(
+                Member(plan=plan, role=Role.PRIMARY, needs=tuple(needs))
+                for plan, needs in primaries
+            ),
         )
     )
 
@@ -93,7 +99,7 @@ def pair() -> GroupPlan:
 class Supervisor:
     """A supervisor in a process of its own; its members are killed at the end."""
 
-    def __init__(self, plan: GroupPlan | None, **settings: Any) -> None:
+    def __init__(self, plan: GroupPlan | None, **settings: Json) -> None:
         """Start it; `wait_started` waits."""
         plan_read, plan_write = os.pipe()
         self._report, report_write = os.pipe()
@@ -156,7 +162,7 @@ class Supervisor:
     def connect(self) -> Connection:
         return Connection(os.path.join(paths.group_dir(self.name), "control.sock"), self.name)
 
-    def ask(self, command: str, **arguments: Any) -> Any:
+    def ask(self, command: str, /, **arguments: Json) -> Json:
         """Run a command of the control protocol."""
         with self.connect() as connection:
             return connection.execute(command, arguments, timeout_s=PATIENCE_S)
@@ -198,9 +204,11 @@ def wait_log(name: str, text: str, file: str = "serial0.log") -> None:
 def wait_file(path: Path, condition: Callable[[], bool]) -> None:
     """Wait for a condition that only writing to *path* can bring about."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    deadline_s = time.monotonic() + PATIENCE_S
     with Inotify() as inotify:
         inotify.watch(str(path.parent), IN_MODIFY | IN_CREATE | IN_MOVED_TO)
         while not condition():
+            assert time.monotonic() < deadline_s, f"not within {PATIENCE_S:g} s"
             readable(inotify.fileno())
             inotify.read()
 
@@ -236,7 +244,7 @@ def leftovers() -> list[str]:
 
 
 @contextlib.contextmanager
-def supervised(plan: GroupPlan, **settings: Any) -> Generator[Supervisor]:
+def supervised(plan: GroupPlan, **settings: Json) -> Generator[Supervisor]:
     """Give a supervisor whose members all run, detached unless said otherwise."""
     with Supervisor(plan, **({"detached": True} | settings)) as supervisor:
         yield supervisor.wait_started()

@@ -159,18 +159,15 @@ class _Client:
             await self._send(line)
 
     async def _receive(self) -> None:
-        buffer = bytearray()
+        splitter = wire.Splitter()
         while chunk := await self._stream.receive_some(_CHUNK_BYTES):
-            buffer += chunk
-            *lines, rest = buffer.split(b"\n")
-            for line in lines:
-                if line.strip():
-                    await self._obey(bytes(line))
-            buffer = rest
-            if len(buffer) > wire.LINE_MAX_BYTES:
-                error = wire.MalformedError(f"a line of over {wire.LINE_MAX_BYTES} bytes")
-                await self._send(wire.refusal(error, {}))
+            try:
+                messages = splitter.feed(bytes(chunk))
+            except wire.MalformedError as error:
+                await self._send(wire.refusal(error, error.tag))
                 return
+            for message in messages:
+                await self._obey(message)
 
     async def _obey(self, line: bytes) -> None:
         self._server.enter()

@@ -5,6 +5,7 @@ Source: QEMU docs/interop/qmp-spec. Each message is a JSON object on a line. Bey
 """
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple, cast
 
@@ -16,6 +17,8 @@ Json = Any  # a message's content
 LINE_MAX_BYTES: Final = 1 << 20
 
 _VERSION: Final = (0, 0, 0)  # QEMU's place for a version of QEMU; ours stands in `package`
+_DEEPEST: Final = 256
+_MARK: Final = re.compile(rb"\\.|[\"{}\[\]\n]", re.DOTALL)
 _GENERIC: Final = "GenericError"
 _NOT_FOUND: Final = "CommandNotFound"
 
@@ -27,6 +30,60 @@ class Request(NamedTuple):
     arguments: Mapping[str, Json]
     tag: Mapping[str, Json]
     """The `id` to answer with, where the client gave one."""
+
+
+class Splitter:
+    """Cuts what a client sends into messages.
+
+    QMP needs no newline behind a message: it ends with its last brace. One that never gets so far
+    ends with a newline in a string, or behind too many brackets.
+    """
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._at = 0  # up to here it is known
+        self._depth = 0
+        self._in_string = False
+        self._too_deep = False
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """Give the messages that are complete with *chunk*, without empty ones.
+
+        Raises:
+            MalformedError: a message is longer than 1 MiB.
+        """
+        self._buffer += chunk
+        found: list[bytes] = []
+        while (match := _MARK.search(self._buffer, self._at)) is not None:
+            self._at = match.end()
+            if self._ends(match.group()):
+                found.append(bytes(self._buffer[: self._at]).strip())
+                del self._buffer[: self._at]
+                self._at, self._depth = 0, 0
+                self._in_string = self._too_deep = False
+        # A backslash may be waiting for what it escapes.
+        self._at = max(self._at, len(self._buffer) - 1)
+        if len(self._buffer) > LINE_MAX_BYTES:
+            raise MalformedError(f"a message of over {LINE_MAX_BYTES} bytes")
+        return [message for message in found if message]
+
+    def _ends(self, mark: bytes) -> bool:
+        """Take a mark; tell whether a message ends with it."""
+        if mark == b"\n":
+            return self._in_string or self._too_deep or self._depth == 0
+        if self._too_deep:
+            return False
+        if self._in_string:
+            self._in_string = mark != b'"'
+        elif mark == b'"':
+            self._in_string = True
+        elif mark in b"{[":
+            self._depth += 1
+            self._too_deep = self._depth > _DEEPEST
+        elif mark in b"}]":
+            self._depth -= 1
+            return self._depth <= 0
+        return False
 
 
 class MalformedError(UsageError):

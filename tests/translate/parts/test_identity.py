@@ -65,9 +65,19 @@ def test_a_generation_is_given_or_new_each_time() -> None:
             "<bios>: date '2020-02-28' is none (mm/dd/yyyy)",
         ),
         (
-            "<sysinfo type='smbios'><system><entry name='colour'>x</entry></system></sysinfo>",
+            "<cputune><vcpusched vcpus='0-1'/><vcpusched vcpus='1'/></cputune>",
             "",
-            "<entry>: name='colour' is unknown",
+            "<vcpusched>: CPU 1 is scheduled twice",
+        ),
+        (
+            "<iothreads>1</iothreads><cputune><iothreadsched iothreads='1-2'/></cputune>",
+            "",
+            "<iothreadsched>: there is no I/O thread 2",
+        ),
+        (
+            "<cpu><topology sockets='2' cores='1' threads='1'/></cpu>",
+            "",
+            "<topology>: the topology has 2 CPUs, <vcpu> says 1",
         ),
         (
             (
@@ -229,3 +239,10 @@ def test_what_makes_no_difference_is_passed_over() -> None:
         "<seclabel type='dynamic'/><resource><partition>/p</partition></resource>"
     )
     assert translated(domain(inside)).notices == ()
+
+
+def test_an_entry_that_nobody_knows_is_no_error() -> None:
+    inside = "<sysinfo type='smbios'><system><entry name='colour'>x</entry></system></sysinfo>"
+    assert [str(notice) for notice in translated(domain(inside)).notices] == [
+        "vm.xml:3: <entry>: name='colour' is unknown and has no effect"
+    ]

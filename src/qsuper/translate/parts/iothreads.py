@@ -6,6 +6,7 @@ from typing import Final, Self
 
 from qsuper.options import Option, Value
 from qsuper.translate.node import Node
+from qsuper.translate.parts.cpuset import numbers
 
 _MAX_THREADS: Final = 0x7FFFFFFF
 _MOST: Final = 4096  # as many objects as anyone could want; bounds what a file makes us write
@@ -55,6 +56,7 @@ class Iothreads:
         threads += [
             Iothread(number=number) for number, _ in zip(free, range(missing), strict=False)
         ]
+        _check_scheduling(node, {thread.number for thread in threads})
         main = node.child("defaultiothread")
         return cls(
             threads=tuple(threads),
@@ -85,6 +87,15 @@ class Iothreads:
                 "poll-shrink": thread.poll_shrink,
             }
             yield Option.json("object", props)
+
+
+def _check_scheduling(node: Node, ids: set[int]) -> None:
+    """Check what the host's scheduler is told of the threads; none of it has an effect here."""
+    tune = node.child("cputune")
+    for found in tune.children("iothreadsched") if tune is not None else ():
+        away = numbers(found, found.required("iothreads"), "iothreads=") - ids
+        if away:
+            raise found.error(f"there is no I/O thread {min(away)}", hint="see <iothreads>")
 
 
 def _explicit(node: Node) -> list[Iothread]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import Final, Self
 
-from qsuper.errors import ConfigError
+from qsuper.errors import ConfigError, Notice
 from qsuper.options import Option, Props, Value
 from qsuper.translate.node import Node
 from qsuper.translate.site import Site
@@ -50,6 +50,7 @@ class Sysinfo:
     """Props of `-smbios`."""
     entries: tuple[Props, ...] = ()
     """Props of `-fw_cfg`."""
+    remarks: tuple[Notice, ...] = ()
     system_uuid: str = ""
     """Hexadecimal digits of `<system>`'s; must be the domain's."""
     genid_node: Node | None = None
@@ -80,6 +81,9 @@ class Sysinfo:
             mode=smbios.enum("mode", SmbiosMode) if smbios is not None else SmbiosMode.EMULATE,
             tables=tuple(tables),
             entries=tuple(entries),
+            remarks=tuple(
+                notice for found in node.children("sysinfo") for notice in _unknown_entries(found)
+            ),
             system_uuid=_digits(uuids[0]) if uuids else "",
             genid_node=genid,
             genid=_genid(genid) if genid is not None else "",
@@ -103,6 +107,10 @@ class Sysinfo:
                 )
         if self.genid_node is not None and not site.caps.has_type("vmgenid"):
             yield self.genid_node.error("this emulator has no vmgenid device", hint="remove it")
+
+    def notices(self) -> Iterator[Notice]:
+        """Give what was read and has no effect."""
+        yield from self.remarks
 
     def options(self, site: Site, *, uuid: str) -> Iterator[Option]:
         """Give `-uuid`, `-smbios`, `-fw_cfg`, the vmgenid device."""
@@ -136,13 +144,22 @@ def _entries(table: Node, names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     for entry in table.children("entry"):
         name = entry.required("name")
         if name not in names:
-            raise entry.error(f"name='{name}' is unknown", hint=f"one of {', '.join(names)}")
+            continue  # `_unknown_entries` tells of it
         if len(entry.text) > _MOST_STRING:
             raise entry.error("the value is too long", hint=f"at most {_MOST_STRING} bytes")
         if name == "uuid" and not _UUID.fullmatch(_digits(entry.text)):
             raise entry.error(f"'{entry.text[:60]}' is not a uuid")
         if entry.text:
             yield name, entry.text
+
+
+def _unknown_entries(node: Node) -> Iterator[Notice]:
+    for tag, (_, names) in _TABLES.items():
+        for table in node.children(tag):
+            for entry in table.children("entry"):
+                name = entry.get("name")
+                if name not in names:
+                    yield entry.notice(f"name='{name}' is unknown and has no effect")
 
 
 def _check_bios(table: Node, values: dict[str, str]) -> None:

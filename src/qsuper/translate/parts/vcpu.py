@@ -8,6 +8,7 @@ from typing import Final, Self
 from qsuper.errors import ConfigError, Notice
 from qsuper.options import Option, Props
 from qsuper.translate.node import Node
+from qsuper.translate.parts.cpuset import numbers
 from qsuper.translate.site import Site
 
 _MOST: Final = 16384
@@ -56,9 +57,9 @@ class Vcpu:
         """
         found = node.child("vcpu")
         topology = _topology(node)
+        _check_scheduling(node)
         if found is None:
-            total = topology.total if topology is not None else 1
-            return cls(node=node, maximum=total, online=total, topology=topology)
+            return cls(node=node, topology=topology)
         found.ignore("placement")
         maximum = found.integer_text(low=1, high=_MOST)
         current = found.integer("current", low=1, high=maximum) or maximum
@@ -121,6 +122,17 @@ def _topology(node: Node) -> Topology | None:
         cores=found.required_integer("cores", low=1, high=_MOST),
         threads=found.required_integer("threads", low=1, high=_MOST),
     )
+
+
+def _check_scheduling(node: Node) -> None:
+    """Check what the host's scheduler is told of the CPUs; none of it has an effect here."""
+    tune = node.child("cputune")
+    seen: set[int] = set()
+    for found in tune.children("vcpusched") if tune is not None else ():
+        cpus = numbers(found, found.required("vcpus"), "vcpus=")
+        if seen & cpus:
+            raise found.error(f"CPU {min(seen & cpus)} is scheduled twice", hint="name it once")
+        seen |= cpus
 
 
 def _states(vcpus: Node, maximum: int) -> tuple[int, tuple[int, ...]]:

@@ -10,6 +10,8 @@ from qsuper.translate.site import HostData
 from tests.support.domains import device, errors, options, translated
 from tests.support.emulators import NEW_IN_9, emulator
 
+SPICE = "<graphics type='spice' port='5901'/>"
+
 
 def channel(kind: str, inside: str = "", *, name: str = "port") -> str:
     target = f"<target type='virtio' name='{name}'/>"
@@ -59,7 +61,7 @@ def chardev(xml: str, ident: str = "charchannel0", **kwargs: object) -> dict[str
     ],
 )
 def test_back_ends(kind: str, inside: str, expected: str) -> None:
-    plan = translated(channel(kind, inside)).plan
+    plan = translated(channel(kind, inside) + SPICE).plan
     option = next(option for option in plan.options if option.name == "chardev")
     backend, comma, props = expected.partition(",")
     assert option.argv()[1] == f"{backend},id=charchannel0{comma}{props}"
@@ -213,6 +215,7 @@ def test_what_the_runtime_can_attach_to() -> None:
             channel("unix", "<source path='/s'><reconnect enabled='yes' timeout='0'/></source>"),
             "timeout='0' is out of range",
         ),
+        (channel("spicevmc"), "type='spicevmc' needs SPICE (<graphics type='spice'/>)"),
         (channel("spicevmc", name="agent"), "a spicevmc channel can't be named 'agent'"),
         ("<channel type='pty'><target type='xen'/></channel>", "type='xen' is unknown"),
         (

@@ -52,16 +52,22 @@ def test_no_two_disks_of_a_bus_have_one_place(bus: str, index: int) -> None:
 
 
 def test_disks_of_a_bus_stand_together_by_name() -> None:
-    xml = disk("hdc") + disk("vdb") + disk("hda") + disk("vda")
+    xml = disk("hdc:ide") + disk("vdb:virtio") + disk("hda:ide") + disk("vda:virtio")
     ids = [props["id"] for props in options(translated(xml), "device") if "drive" in props]
     assert ids == ["ide0-0-0", "ide0-1-0", "virtio-disk0", "virtio-disk1"]
 
 
+def test_disks_of_which_the_file_names_no_bus_stand_together_by_letter() -> None:
+    xml = disk("vdb") + disk("vdc:virtio") + disk("hda") + disk("vda")
+    ids = [props["id"] for props in options(translated(xml), "device") if "drive" in props]
+    assert ids == ["ide0-0-0", "virtio-disk0", "virtio-disk1", "virtio-disk2"]
+
+
 def test_node_numbers_are_dealt_from_the_last_disk() -> None:
-    empty = disk("hdc", "", head="device='cdrom'")
+    empty = disk("hdc:ide", "", head="device='cdrom'")
     drives = {
         props["id"]: props.get("drive")
-        for props in options(translated(disk("hda") + empty + disk("vda")), "device")
+        for props in options(translated(disk("hda:ide") + empty + disk("vda")), "device")
         if props["driver"].startswith(("ide", "virtio-blk"))
     }
     assert drives == {
@@ -267,6 +273,8 @@ def test_network_protocols(source: str, expected: dict[str, object]) -> None:
         (disk("vda", f"{FILE}<transient/>"), "<transient> is not supported"),
         (disk("vda", f"<driver iothread='7'/>{FILE}"), "I/O thread 7 does not exist"),
         (disk("hda", f"<driver queues='2'/>{FILE}"), "for bus='virtio'"),
+        (disk("vda", f"<driver io='native'/>{FILE}"), "io='native' needs cache='none'"),
+        (disk("vda", FILE, head="rawio='yes'"), "rawio='yes' is for device='lun'"),
         (disk("hda", f"{FILE}<vendor>x</vendor>"), "only SCSI disks have a <vendor>"),
         (disk("hda", f"{FILE}<wwn>1</wwn>"), "is no World Wide Name"),
         (disk("hda", f"{FILE}<serial>a,b</serial>"), "<serial>: letters, digits"),

@@ -24,14 +24,13 @@ from qsuper.translate.storage import DirStorage, FileStorage, Storage
 
 RAW: Final = "raw"
 _FORMATS: Final = (
-    "raw", "qcow2", "qcow", "qed", "vmdk", "vdi", "vpc", "vhdx", "bochs", "cloop", "dmg",
-    "parallels",
+    "raw", "qcow2", "qcow", "qed", "vmdk", "vdi", "vpc", "vhd", "ploop", "bochs", "cloop", "dmg",
 )  # fmt: skip
+_DRIVERS: Final = {"vhd": "vhdx", "ploop": "parallels"}
+"""QEMU's names of formats where libvirt has others."""
 _INSTEAD: Final = {
     "iso": "use 'raw'",
     "dir": "use <disk type='dir'>",
-    "vhd": "use 'vpc'",
-    "ploop": "use 'parallels'",
     "fat": "it goes with <disk type='dir'>",
 }
 """Formats that libvirt has a name for and QEMU has not."""
@@ -331,7 +330,7 @@ class Image:
     def _format_props(self, caps: Caps, manner: Manner) -> dict[str, Value]:
         key = f"{self.node}-format-encryption-secret0"
         file = f"{self.node}-{'slice-sto' if self._has_slice_node else 'storage'}"
-        props: dict[str, Value] = {"driver": self.format, "file": file}
+        props: dict[str, Value] = {"driver": _DRIVERS.get(self.format, self.format), "file": file}
         if self.format == RAW:
             if self.has_luks:
                 props |= {"driver": "luks", "key-secret": key}

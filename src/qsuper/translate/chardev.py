@@ -15,6 +15,8 @@ from qsuper.caps import Caps
 from qsuper.errors import ConfigError, Location
 from qsuper.options import Handle, Option, UnixListener, Value
 from qsuper.plan import Console, ConsoleKind
+from qsuper.translate.display import Display, DisplayKind
+from qsuper.translate.model import Context
 from qsuper.translate.node import Node
 
 TLS_DIR: Final = "/etc/pki/libvirt-chardev"
@@ -47,6 +49,7 @@ _BACKEND: Final = {
     ChardevKind.UNIX: "socket",
 }
 _NEEDS_PATH: Final = (ChardevKind.DEV, ChardevKind.FILE, ChardevKind.PIPE, ChardevKind.UNIX)
+_WITH_SPICE: Final = (ChardevKind.SPICEVMC, ChardevKind.SPICEPORT)
 _NEEDS_CHANNEL: Final = (ChardevKind.SPICEPORT, ChardevKind.DBUS)
 
 
@@ -85,8 +88,8 @@ class Chardev:
     shown: str = ""
     """Path of a listening socket that the file leaves to us, as libvirt would choose it; the
     runtime has its own in the domain's directory."""
-    append: bool = False
-    """A file keeps what it holds."""
+    append: bool | None = None
+    """A file keeps what it holds; None: nothing is said, and it does not."""
     listens: bool = False
     """A socket is listened on by QEMU; otherwise QEMU connects."""
     host: str = ""
@@ -104,7 +107,7 @@ class Chardev:
     mouse: bool | None = None
     log: str = ""
     """A file that gets a copy of the output."""
-    log_append: bool = False
+    log_append: bool | None = None
 
     @classmethod
     def parse(cls, node: Node) -> Self:
@@ -124,7 +127,7 @@ class Chardev:
             kind=kind,
             telnet=telnet and kind is ChardevKind.TCP,
             log=(log.file("file") or "") if log is not None else "",
-            log_append=bool(log.on_off("append")) if log is not None else False,
+            log_append=log.on_off("append") if log is not None else None,
         )
         for source in node.children("source"):
             source.accept("seclabel")
@@ -138,7 +141,7 @@ class Chardev:
             case ChardevKind.TCP | ChardevKind.UNIX:
                 return self._with_socket(source)
             case ChardevKind.DEV | ChardevKind.FILE | ChardevKind.PIPE:
-                append = self.kind is ChardevKind.FILE and bool(source.on_off("append"))
+                append = source.on_off("append") if self.kind is ChardevKind.FILE else None
                 return replace(self, path=source.file("path") or "", append=append)
             case ChardevKind.SPICEPORT | ChardevKind.DBUS:
                 return replace(self, channel=source.get("channel") or "")
@@ -171,8 +174,13 @@ class Chardev:
             reconnect_s=_reconnect(reconnect) if reconnect is not None else None,
         )
 
-    def problems(self, caps: Caps) -> Iterator[ConfigError]:
-        """Give what the back end lacks, and what this QEMU does not know."""
+    def problems(self, context: Context) -> Iterator[ConfigError]:
+        """Give what the back end lacks, in itself, in the domain and in this QEMU."""
+        caps = context.site.caps
+        if self.kind in _WITH_SPICE and not _has_spice(context):
+            yield ConfigError(
+                f"type='{self.kind}' needs SPICE", at=self.at, hint="<graphics type='spice'/>"
+            )
         if self.kind in _NEEDS_PATH and not (self.path or self.shown):
             yield self._error("attribute 'path' is missing")
         if self.kind in _NEEDS_CHANNEL and not self.channel:
@@ -301,6 +309,13 @@ class Chardev:
             endpoint=endpoint,
             logged=bool(self.log),
         )
+
+
+def _has_spice(context: Context) -> bool:
+    return any(
+        isinstance(device, Display) and device.KIND is DisplayKind.SPICE
+        for device in context.devices("graphics")
+    )
 
 
 def _mouse(node: Node) -> bool:

@@ -17,6 +17,16 @@ _SCSI_UNITS: Final = 7  # for every model: libvirt counts wide buses only for ot
 
 
 @unique
+class DiskKind(StrEnum):
+    """`<disk device=>`."""
+
+    DISK = "disk"
+    CDROM = "cdrom"
+    FLOPPY = "floppy"
+    LUN = "lun"
+
+
+@unique
 class DiskBus(StrEnum):
     """The buses a disk may be on."""
 

@@ -27,8 +27,9 @@ DEFAULT_PORT: Final = {
     "tftp": "69",
     "ssh": "22",
     "nfs": "2049",
+    "rbd": "0",
 }
-"""By protocol; rbd leaves it to the library."""
+"""By protocol; 0 leaves it to the library."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

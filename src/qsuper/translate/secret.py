@@ -6,12 +6,15 @@ its uuid or its usage, which QEMU reads itself.
 Source: libvirt `formatsecret.rst`; QEMU `docs/system/secrets.rst`.
 """
 
+import re
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
 
 from qsuper.options import Option
 from qsuper.translate.node import Node
 from qsuper.translate.site import HostData
+
+_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +37,9 @@ class Secret:
         uuid, usage = node.get("uuid"), node.get("usage")
         if bool(uuid) == bool(usage):
             raise node.error("it needs a uuid or a usage, and not both")
-        return cls(kind=kind, name=uuid or usage or "")
+        if uuid and not _UUID.fullmatch(uuid):
+            raise node.error(f"uuid='{uuid[:60]}' is no uuid")
+        return cls(kind=kind, name=(uuid or "").lower() or usage or "")
 
     def option(self, ident: str, host: HostData) -> Option:
         """Give the `-object secret` of id *ident*."""

@@ -21,7 +21,6 @@ from qsuper.translate.node import Node
 from qsuper.translate.places import Bus, VirtioSerialAddress
 
 _SPICE_NAME: Final = "com.redhat.spice.0"
-_SPICE_KINDS: Final = (ChardevKind.SPICEVMC, ChardevKind.VDAGENT)
 _GENERATED: Final = re.compile(
     r"(/var/lib/libvirt/qemu|(/var)?/run/libvirt/qemu)/channel/(target/)?"
     r"([^/]+\.|domain-[^/]+/|[0-9]+-[^/]+/)(?P<name>[^/]+)"
@@ -64,7 +63,7 @@ class Channel(Device):
         else:
             host = target_node.required("address")
             forward = (host, target_node.required_integer("port", low=1, high=65535))
-        if not name and chardev.kind in _SPICE_KINDS:
+        if not name and chardev.kind is ChardevKind.SPICEVMC:
             name = _SPICE_NAME
         found = _GENERATED.fullmatch(chardev.path)
         if found and target is ChannelTarget.VIRTIO and name.endswith(found["name"]):
@@ -78,7 +77,7 @@ class Channel(Device):
             shown = posixpath.join(
                 context.site.host.channel_dir,
                 context.domain.name,
-                self.name.replace("/", "_") or f"vioser-{self._controller}",
+                self.name.replace("/", "_") or f"vioser-{self._controller:02}.sock",
             )
             chardev = replace(chardev, listens=True, shown=shown)
         return replace(self, chardev=chardev)
@@ -98,7 +97,7 @@ class Channel(Device):
         return Bus.VIRTIO_SERIAL if self.target is ChannelTarget.VIRTIO else None
 
     def problems(self, context: Context) -> Iterator[ConfigError]:
-        yield from self.chardev.problems(context.site.caps)
+        yield from self.chardev.problems(context)
         if self.chardev.kind is ChardevKind.SPICEVMC and self.name != _SPICE_NAME:
             text = f"a spicevmc channel can't be named '{self.name}'"
             yield self._error(text, _SPICE_NAME)

@@ -6,13 +6,13 @@ Sources: libvirt `formatdomain.rst`, "Hard drives, floppy disks, CDROMs";
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from enum import StrEnum, unique
 from typing import ClassVar, Final, Self
 
 from qsuper.errors import ConfigError
 from qsuper.options import Option, Value
 from qsuper.translate.blockdev import (
     RAW,
+    Aio,
     Cache,
     Image,
     Manner,
@@ -24,6 +24,7 @@ from qsuper.translate.disk_look import Look, VirtioBlock
 from qsuper.translate.disk_target import (
     DRIVE_BUSES,
     DiskBus,
+    DiskKind,
     Target,
     bus_of,
     drive_address,
@@ -46,17 +47,6 @@ from qsuper.translate.source import SourceType
 from qsuper.translate.storage import as_cdrom
 from qsuper.translate.virtio import virtio_address, virtio_driver, virtio_pci_kind
 
-
-@unique
-class DiskKind(StrEnum):
-    """`<disk device=>`."""
-
-    DISK = "disk"
-    CDROM = "cdrom"
-    FLOPPY = "floppy"
-    LUN = "lun"
-
-
 _EJECTABLE: Final = (DiskKind.CDROM, DiskKind.FLOPPY)
 _BOOT_CLASS: Final = {DiskKind.CDROM: "cdrom", DiskKind.FLOPPY: "fd"}
 _ADDRESSES: Final = {
@@ -67,7 +57,7 @@ _ADDRESSES: Final = {
 _NARROW_MODELS: Final = ("lsilogic",)
 """SCSI controllers of one target's worth of units, which QEMU numbers as targets."""
 _LAST_NARROW_UNIT: Final = 7
-_HARMLESS: Final = ("snapshot", "rawio", "sgio")
+_HARMLESS: Final = ("snapshot", "rawio")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +72,8 @@ class Disk(Device):
     kind: DiskKind = DiskKind.DISK
     target: Target
     bus_type: DiskBus
+    written_bus: DiskBus | None = None
+    """As the file has it, which decides on the order."""
     source_type: SourceType = SourceType.FILE
     image: Image | None = None
     """None for an empty drive, and for a vhost-user disk."""
@@ -101,8 +93,13 @@ class Disk(Device):
         target_node.ignore("tray")  # libvirt opens it by a monitor command, and forgets it
         target, driver = parse_target(target_node), node.child("driver")
         kind = node.enum("device", DiskKind, DiskKind.DISK)
+        written = target_node.enum("bus", DiskBus, None)
         default = DiskBus.FDC if kind is DiskKind.FLOPPY else None
-        bus = target_node.enum("bus", DiskBus, default) or bus_of(target, target_node)
+        bus = written or default or bus_of(target, target_node)
+        if kind is not DiskKind.LUN and node.yes_no("rawio"):
+            raise node.error("rawio='yes' is for device='lun'")
+        if node.get("sgio") == "unfiltered":
+            raise node.error("sgio='unfiltered' is no longer supported by Linux")
         if node.child("transient") is not None:
             raise node.error("<transient> is not supported", hint="make an overlay with qemu-img")
         source_type = node.enum("type", SourceType, SourceType.FILE)
@@ -116,6 +113,7 @@ class Disk(Device):
             kind=kind,
             target=target,
             bus_type=bus,
+            written_bus=written,
             source_type=source_type,
             image=replace(image, is_readonly=is_readonly) if image is not None else None,
             vhost_user=_vhost_user(node) if source_type is SourceType.VHOSTUSER else None,
@@ -130,11 +128,11 @@ class Disk(Device):
     # Defaults
 
     def place_among(self, devices: tuple[Device, ...]) -> int:
-        """Disks of one bus stand together, by name."""
+        """Disks of one bus stand together, by name; those without one are a bus of their own."""
         place: int | None = None
         for number in range(len(devices) - 1, -1, -1):
             other = devices[number]
-            if not isinstance(other, Disk) or other.bus_type is not self.bus_type:
+            if not isinstance(other, Disk) or other.written_bus is not self.written_bus:
                 continue
             if other.target.index > self.target.index:
                 place = number
@@ -209,7 +207,7 @@ class Disk(Device):
         if self.image is not None:
             yield from self.image.problems(context.site)
         if self.vhost_user is not None:
-            yield from self.vhost_user.problems(context.site.caps)
+            yield from self.vhost_user.problems(context)
 
     def _error(self, message: str, *, hint: str = "") -> ConfigError:
         return ConfigError(f"<disk> '{self.target.name}': {message}", at=self.at, hint=hint)
@@ -269,6 +267,8 @@ class Disk(Device):
             yield "iothread= and <iothreads> exclude each other"
         if self.copies_on_read and self.is_readonly:
             yield "copy_on_read= is not for read-only disks"
+        if self.manner.aio is Aio.NATIVE and not self.manner.cache.is_direct:
+            yield "io='native' needs cache='none' or 'directsync'"
 
     # Options
 

@@ -33,7 +33,7 @@ class Parallel(Device):
         return cls(**common(node), chardev=Chardev.parse(node))
 
     def problems(self, context: Context) -> Iterator[ConfigError]:
-        yield from self.chardev.problems(context.site.caps)
+        yield from self.chardev.problems(context)
         if not context.site.is_x86:
             text = f"<parallel>: machine {context.site.machine} has no parallel ports"
             yield ConfigError(text, at=self.at)

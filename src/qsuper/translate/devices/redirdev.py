@@ -61,7 +61,7 @@ class Redirdev(Device):
         return Bus.USB
 
     def problems(self, context: Context) -> Iterator[ConfigError]:
-        yield from self.chardev.problems(context.site.caps)
+        yield from self.chardev.problems(context)
         if not context.site.caps.has_type("usb-redir"):
             text = "<redirdev>: this QEMU has no usb-redir"
             yield ConfigError(text, at=self.at, hint="remove it")

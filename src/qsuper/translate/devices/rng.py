@@ -84,7 +84,7 @@ class Rng(Device):
 
     def problems(self, context: Context) -> Iterator[ConfigError]:
         if self.chardev:
-            yield from self.chardev.problems(context.site.caps)
+            yield from self.chardev.problems(context)
         if not context.site.caps.has_type(f"rng-{self.backend}"):
             text = f"<rng>: this QEMU has no back end model='{self.backend}'"
             yield ConfigError(text, at=self.at, hint="random")

@@ -159,7 +159,7 @@ class Serial(Device):
         return Bus.USB if self.target is SerialTarget.USB else None
 
     def problems(self, context: Context) -> Iterator[ConfigError]:
-        yield from self.chardev.problems(context.site.caps)
+        yield from self.chardev.problems(context)
         site = context.site
         if self.target is not None and self.model not in _MODELS[self.target]:
             models = ", ".join(_MODELS[self.target])
@@ -326,7 +326,7 @@ class Console(Device):
                 hint = "type='virtio'"
                 yield self._error("only the first console can be a serial port", hint)
             return
-        yield from self.chardev.problems(context.site.caps)
+        yield from self.chardev.problems(context)
         is_virtio = self.target is ConsoleTarget.VIRTIO
         if not is_virtio and context.site.arch not in ("s390x", "s390"):
             yield self._error(f"machine {context.site.machine} has no '{self.target}' consoles")

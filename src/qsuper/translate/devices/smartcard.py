@@ -86,7 +86,7 @@ class Smartcard(Device):
 
     def problems(self, context: Context) -> Iterator[ConfigError]:
         if self.chardev:
-            yield from self.chardev.problems(context.site.caps)
+            yield from self.chardev.problems(context)
         if not context.site.caps.has_type(self._driver()):
             text = f"<smartcard>: this QEMU has no mode='{self.mode}'"
             yield ConfigError(text, at=self.at, hint="remove it")

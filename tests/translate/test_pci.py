@@ -1,0 +1,195 @@
+"""PCI: which device gets which slot, which buses are added, and which addresses are refused."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qsuper.translate.places import PciAddress
+from tests.support.domains import FIRST_DEVICE_LINE, device, errors, options, translated
+from tests.support.emulators import emulator
+
+RNG = "<rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>\n"
+LSI = "<controller type='scsi' model='lsilogic'/>\n"
+VIRTIO_SCSI = "<controller type='scsi' model='virtio-scsi'/>\n"
+NO_BALLOON = "<memballoon model='none'/>\n"
+NO_USB = "<controller type='usb' model='none'/>\n"
+
+
+def at(slot: int, bus: int = 0, function: int = 0, more: str = "") -> str:
+    return f"<address type='pci' bus='{bus}' slot='{slot}' function='{function}' {more}/>"
+
+
+def rng(address: str) -> str:
+    return RNG.replace("</rng>", f"{address}</rng>")
+
+
+def places(devices: str, *, machine: str = "pc", arch: str = "x86_64") -> dict[str, str]:
+    """Give the place of each device by its id: `bus addr`."""
+    rows = options(translated(devices, machine=machine, arch=arch), "device")
+    return {row["id"]: f"{row['bus']} {row['addr']}" for row in rows if "addr" in row}
+
+
+def test_i440fx_has_its_board_in_slot_1() -> None:
+    assert places(RNG) == {"usb": "pci.0 0x1.0x2", "balloon0": "pci.0 0x2", "rng0": "pci.0 0x3"}
+
+
+def test_q35_puts_express_devices_on_ports_and_keeps_one_free() -> None:
+    assert places(RNG, machine="q35") == {
+        "pci.1": "pcie.0 0x1",
+        "pci.2": "pcie.0 0x1.0x1",
+        "pci.3": "pcie.0 0x1.0x2",
+        "pci.4": "pcie.0 0x1.0x3",
+        "usb": "pci.1 0x0",
+        "balloon0": "pci.2 0x0",
+        "rng0": "pci.3 0x0",
+    }
+
+
+def test_the_first_of_eight_ports_in_a_slot_is_multifunction() -> None:
+    found = translated(RNG * 8, machine="q35")
+    marked = [row["id"] for row in options(found, "device") if row.get("multifunction")]
+    assert marked == ["pci.1", "pci.9"]
+    assert device(found, "pci.9") == {
+        "driver": "pcie-root-port",
+        "port": 16,
+        "chassis": 9,
+        "id": "pci.9",
+        "bus": "pcie.0",
+        "multifunction": True,
+        "addr": "0x2",
+    }
+
+
+@pytest.mark.parametrize("arch", ["aarch64", "riscv64"])
+def test_virt_brings_a_bridge_for_a_conventional_device(arch: str) -> None:
+    found = places(LSI + NO_BALLOON, machine="virt", arch=arch)
+    assert found == {
+        "pci.1": "pcie.0 0x1",
+        "pci.2": "pci.1 0x0",
+        "pci.3": "pcie.0 0x1.0x1",
+        "scsi0": "pci.2 0x1",
+    }
+
+
+def test_without_the_new_bridge_the_old_one_serves() -> None:
+    caps = emulator(types=["pcie-pci-bridge"])
+    found = translated(LSI + NO_USB + NO_BALLOON, machine="q35", caps=caps)
+    drivers = [row["driver"] for row in options(found, "device")]
+    assert drivers == ["i82801b11-bridge", "pci-bridge", "pcie-root-port", "lsi"]
+    assert device(found, "scsi0")["bus"] == "pci.2"
+
+
+def test_a_bridge_comes_when_one_slot_is_left() -> None:
+    """Slots 2 to 31 are 30: with 29 devices the spare slot still fits, with 30 it does not."""
+    assert "pci.1" not in places(RNG * 28)
+    found = places(RNG * 29)
+    assert found["pci.1"] == "pci.0 0x2"
+    assert found["rng28"] == "pci.1 0x1"
+
+
+@given(st.integers(min_value=1, max_value=70), st.sampled_from(["pc", "q35"]), st.booleans())
+def test_no_place_is_dealt_twice(count: int, machine: str, conventional: bool) -> None:
+    """However many devices: each has a place of its own, on a bus that is there."""
+    found = translated((LSI if conventional else RNG) * count, machine=machine)
+    addresses = [
+        (device.address.bus, device.address.slot, device.address.function)
+        for device in found.domain.devices
+        if isinstance(device.address, PciAddress)
+    ]
+    assert len(set(addresses)) == len(addresses)
+    buses = {
+        device.bus_key[1] for device in found.domain.devices if device.pci_model and device.bus_key
+    }
+    assert buses == set(range(len(buses)))
+    assert {bus for bus, _, _ in addresses} <= buses
+
+
+def test_a_named_bus_is_made_with_all_below_it() -> None:
+    found = places(rng(at(6, bus=3)))
+    assert [found[f"pci.{index}"] for index in (1, 2, 3)] == ["pci.0 0x2", "pci.0 0x3", "pci.0 0x4"]
+    assert found["rng0"] == "pci.3 0x6"
+
+
+def test_an_address_of_zeros_is_none() -> None:
+    assert places(rng(at(0)))["rng0"] == "pci.0 0x3"
+
+
+def test_function_0_says_that_there_are_more() -> None:
+    found = translated(rng(at(9, function=1)) + rng(at(9)))
+    assert device(found, "rng1")["multifunction"] is True
+    assert "multifunction" not in device(found, "rng0")
+
+
+def test_ich9_usb_fills_one_slot() -> None:
+    models = ["ich9-uhci2", "ich9-ehci1", "ich9-uhci1", "ich9-uhci3"]
+    xml = "\n".join(f"<controller type='usb' index='0' model='{model}'/>" for model in models)
+    rows = options(translated(RNG + xml), "device")
+    found = {row["driver"]: row["addr"] for row in rows if "usb" in row["driver"]}
+    assert found == {
+        "ich9-usb-uhci1": "0x2",
+        "ich9-usb-uhci2": "0x2.0x1",
+        "ich9-usb-uhci3": "0x2.0x2",
+        "ich9-usb-ehci1": "0x2.0x7",
+    }
+    on_q35 = options(translated(xml, machine="q35"), "device")
+    assert {row["addr"][:4] for row in on_q35 if "usb" in row["driver"]} == {"0x1d"}
+
+
+@pytest.mark.parametrize(
+    ("devices", "message"),
+    [
+        (rng(at(5)) + rng(at(5)), "0000:00:05.0 is used twice, also in line 6"),
+        (rng(at(1)), "0000:00:01.0 is taken by the board"),
+        (rng(at(1, function=2)), "is used twice"),
+        (rng("<address type='pci' domain='1' bus='0' slot='3'/>"), "PCI domain that does not"),
+        (rng("<address type='pci' bus='256' slot='3'/>"), "bus='256' is out of range"),
+        (rng("<address type='pci' slot='0x20'/>"), "slot='0x20' is out of range"),
+        (rng(at(0, bus=1)), "has a slot that a pci-bridge lacks, it has 1 to 31"),
+        ("<controller type='pci' index='1' model='pcie-root-port'/>", "no PCI slot is left"),
+        (
+            "<controller type='pci' index='0' model='pcie-root'/>",
+            "index 0 must be model='pci-root'",
+        ),
+        ("<controller type='pci' index='2' model='pci-root'/>", "can't have index 2"),
+        ("<controller type='pci' index='2'/>", "model= is missing"),
+        (f"<controller type='pci' index='0' model='pci-root'>{at(5)}</controller>", "no address"),
+        ("<controller type='pci' index='-1' model='pci-bridge'/>", "index='-1' is out of range"),
+    ],
+)
+def test_refused(devices: str, message: str) -> None:
+    found = errors(devices)
+    assert any(message in text for text in found), found
+
+
+def test_all_wrong_addresses_are_reported_with_their_lines() -> None:
+    found = errors(rng(at(5)) + rng(at(5)) + rng(at(6)) + rng(at(6)))
+    assert [text.split(":")[1] for text in found] == [
+        str(FIRST_DEVICE_LINE + 1),
+        str(FIRST_DEVICE_LINE + 3),
+    ]
+
+
+def test_a_card_that_is_plugged_into_itself() -> None:
+    bridge = "<controller type='pci' index='1' model='pcie-to-pci-bridge'/>"
+    assert "has index 1 and is plugged into bus" in errors(bridge, machine="q35")[0]
+
+
+def test_a_machine_without_pci() -> None:
+    assert "machine 'isapc' has no PCI" in errors(VIRTIO_SCSI, machine="isapc")[0]
+
+
+@pytest.mark.parametrize(
+    ("inside", "model", "message"),
+    [
+        ("<target chassisNr='3'/>", "pcie-root-port", "chassisNr> is nothing for"),
+        ("<target chassis='3'/>", "dmi-to-pci-bridge", "chassis> is nothing for"),
+        ("<target busNr='300'/>", "pcie-expander-bus", "busNr='300' is out of range"),
+        ("<target><node>1</node></target>", "pcie-expander-bus", "NUMA node 1"),
+        ("<model name='ioh3420'/>", "pcie-to-pci-bridge", "is no pcie-to-pci-bridge"),
+        ("<pcihole64 unit='GiB'>2</pcihole64>", "pcie-root-port", "belongs to the root"),
+    ],
+)
+def test_targets_that_do_not_fit(inside: str, model: str, message: str) -> None:
+    xml = f"<controller type='pci' index='1' model='{model}'>{inside}</controller>"
+    found = errors(xml, machine="q35")
+    assert any(message in text for text in found), found

@@ -24,6 +24,7 @@ def notices(context: Context) -> Iterator[Notice]:
     yield from domain.cpu.notices()
     yield from domain.vcpu.notices()
     yield from domain.numa.notices(context.site)
+    yield from domain.memory.notices()
     yield from domain.sysinfo.notices()
     yield from domain.passthrough.notices()
     for device in domain.devices:

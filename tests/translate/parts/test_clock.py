@@ -55,10 +55,21 @@ def test_a_host_without_a_clock_can_not_add_to_it() -> None:
 
 
 def test_ticks_that_the_pit_lost() -> None:
-    xml = domain("<clock><timer name='pit' tickpolicy='delay'/></clock>")
+    xml = domain("<clock><timer name='pit'/></clock>")
     assert "kvm-pit.lost_tick_policy=delay" in lines(translated(xml).plan, "global")
     caps = replace(emulator(), props={})
     assert "kvm-pit.lost_tick_policy=delay" not in lines(translated(xml, caps=caps).plan, "global")
+
+
+def test_a_pit_that_catches_up_is_kvms_own() -> None:
+    plan = translated(domain("<clock><timer name='pit' tickpolicy='catchup'/></clock>")).plan
+    assert not [line for line in lines(plan, "global") if "kvm-pit" in line]
+
+
+def test_timers_of_another_architecture() -> None:
+    xml = domain("<clock><timer name='kvmclock'/></clock>", arch="aarch64", machine="virt")
+    with pytest.raises(ConfigErrors, match="only x86 guests have 'kvmclock'"):
+        translated(xml, arch="aarch64")
 
 
 @pytest.mark.parametrize(("present", "expected"), [("yes", ",hpet=on,"), ("no", ",hpet=off,")])

@@ -81,10 +81,11 @@ class Timer:
 
 
 _TRACKS: Final = {Track.GUEST: "vm", Track.WALL: "host", Track.REALTIME: "rt"}
+_X86_TIMERS: Final = (TimerName.TSC, TimerName.KVMCLOCK, TimerName.HYPERVCLOCK)
 _NOTHING: Final = frozenset[TickPolicy]()
 _POLICIES: Final = {
     TimerName.RTC: frozenset({TickPolicy.DELAY, TickPolicy.CATCHUP}),
-    TimerName.PIT: frozenset({TickPolicy.DELAY, TickPolicy.CATCHUP, TickPolicy.DISCARD}),
+    TimerName.PIT: frozenset({TickPolicy.DELAY, TickPolicy.CATCHUP}),
     TimerName.ARMVTIMER: frozenset({TickPolicy.DELAY, TickPolicy.DISCARD}),
 }
 
@@ -173,9 +174,10 @@ class Clock:
             "driftfix": "slew" if catches_up else None,
         }
         yield Option.keyed("rtc", props)
-        loses = pit is not None and pit.policy in (TickPolicy.DELAY, TickPolicy.DISCARD)
-        if pit is not None and loses and site.caps.has_prop("kvm-pit", "lost_tick_policy"):
-            yield Option.word("global", f"kvm-pit.lost_tick_policy={pit.policy}")
+        # KVM's own default is to catch up, libvirt's is not.
+        delays = pit is not None and pit.policy is not TickPolicy.CATCHUP
+        if delays and site.caps.has_prop("kvm-pit", "lost_tick_policy"):
+            yield Option.word("global", "kvm-pit.lost_tick_policy=delay")
 
     @property
     def _needs_now(self) -> bool:
@@ -247,3 +249,5 @@ def _timer_problems(timer: Timer, site: Site) -> Iterator[ConfigError]:
         yield timer.node.error("track='boot' is not supported by QEMU", hint="guest or wall")
     if timer.name is TimerName.ARMVTIMER and not site.is_arm:
         yield timer.node.error("only ARM guests have it", hint="remove it")
+    if timer.name in _X86_TIMERS and not site.is_x86:
+        yield timer.node.error(f"only x86 guests have '{timer.name}'", hint="remove it")

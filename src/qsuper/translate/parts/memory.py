@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Self
 
-from qsuper.errors import ConfigError
+from qsuper.errors import ConfigError, Notice
 from qsuper.options import Option, Props
 from qsuper.translate.node import Node
 from qsuper.translate.parts.backing import Backing, MemoryObject, memory_options
@@ -74,6 +74,12 @@ class Memory:
         if plugged_bytes and most is None:
             yield self.node.error("memory devices need <maxMemory slots=>", hint="add it")
         yield from self.backing.problems(site, cells=len(numa.cells))
+
+    def notices(self) -> Iterator[Notice]:
+        """Tell that the guest keeps what libvirt's balloon would take from it at the start."""
+        current, size = self.current_bytes, self.size_bytes
+        if current is not None and size is not None and current < size:
+            yield self.node.notice("<currentMemory> has no effect: the balloon starts empty")
 
     def machine_props(self, site: Site, *, numa: Numa) -> Props:
         """Give `dump-guest-core=`, `mem-merge=`, `memory-backend=` of `-machine`."""

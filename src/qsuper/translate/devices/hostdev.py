@@ -230,5 +230,5 @@ def _usb_source(source: Node) -> tuple[str, Props]:
         return path, {"hostdevice": path, **resets}
     vendor = source.required_child("vendor").required_integer("id", low=0, high=0xFFFF)
     product = source.required_child("product").required_integer("id", low=0, high=0xFFFF)
-    found: Props = {"vendorid": f"0x{vendor:04x}", "productid": f"0x{product:04x}"}
+    found: Props = {"vendorid": vendor, "productid": product}
     return f"{vendor:04x}:{product:04x}", {**found, **resets}

@@ -33,6 +33,7 @@ from qsuper.translate.nic import (
     virtio_model,
 )
 from qsuper.translate.node import Node
+from qsuper.translate.order import position
 from qsuper.translate.places import Bus, PciAddress, PciKind, PciTurn
 from qsuper.translate.sharing import shares_memory
 from qsuper.translate.site import NetworkKind
@@ -120,12 +121,12 @@ class Interface(Device):
         if not model:
             is_virtio = self.kind in (Kind.VHOSTUSER, Kind.VDPA)
             model = "virtio" if is_virtio else default_model(site)
-        index = list(context.devices("interface")).index(self)
+        index = position(self, context.devices("interface"))
         mac = self.mac or derived_mac(site.host.machine_id, context.domain.name, index)
         card = replace(self, model=model, mac=mac)
         if virtio_model(model):
             card = replace(card, address=virtio_address(self, context))
-        return _on_network(card, context) if self.kind is Kind.NETWORK else card
+        return _on_network(card, self, context) if self.kind is Kind.NETWORK else card
 
     def pci_kind(self, context: Context) -> PciKind | None:
         kind = virtio_model(self.model)
@@ -171,6 +172,8 @@ class Interface(Device):
         if isinstance(self.netdev, PasstNet):
             path = self.netdev.path(Plug(alias=self.alias), context)
             yield self._notice(f"passt is not started here: run 'passt --socket {path}' before")
+        if isinstance(self.netdev, TapNet) and self.netdev.bridge and self._queues > 1:
+            yield self._notice("the queues are a tap device each: type='ethernet' can have one")
         if self.script:
             yield self._notice(f"the script {self.script} is not run: set the tap device up before")
         if self.starts_down:
@@ -300,8 +303,11 @@ class HostInterface(Interface):
 C = TypeVar("C", bound=Interface)
 
 
-def _on_network(card: C, context: Context) -> C:
-    """Give the card its back end by the table of networks."""
+def _on_network(card: C, original: Interface, context: Context) -> C:
+    """Give the card its back end by the table of networks.
+
+    *original* is the card as the domain has it, without its defaults.
+    """
     entry = context.site.host.networks.get(card.network)
     match entry.kind if entry else NetworkKind.USER:
         case NetworkKind.USER:
@@ -313,11 +319,11 @@ def _on_network(card: C, context: Context) -> C:
         case NetworkKind.HOSTDEV if entry and entry.devices:
             cards = (other for other in context.devices("interface"))
             rivals = [
-                other.at
+                other
                 for other in cards
                 if isinstance(other, Interface) and other.network == card.network
             ]
-            number = min(rivals.index(card.at), len(entry.devices) - 1)
+            number = min(position(original, rivals), len(entry.devices) - 1)
             return cast("C", HostInterface.of(card, entry.devices[number]))
         case _:
             return card

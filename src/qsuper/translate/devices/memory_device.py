@@ -13,8 +13,8 @@ from qsuper.errors import ConfigError
 from qsuper.options import Handle, Option, Props, Value
 from qsuper.translate.devices.base import Context, Device, common, placed
 from qsuper.translate.node import Node
+from qsuper.translate.order import position
 from qsuper.translate.parts.backing import (
-    Allocation,
     Backing,
     HugePage,
     MemoryAccess,
@@ -153,8 +153,8 @@ class MemoryDevice(Device):
         if isinstance(self.address, DimmAddress):
             return f"{self.model}{self.address.slot}"
         devices = (device for device in context.devices("memory"))
-        same = [device.at for device in devices if getattr(device, "model", None) is self.model]
-        return f"{_ALIAS.get(self.model, 'mem')}{same.index(self.at)}"
+        same = [device for device in devices if getattr(device, "model", None) is self.model]
+        return f"{_ALIAS.get(self.model, 'mem')}{position(self, same)}"
 
     def pci_kind(self, context: Context) -> PciKind | None:
         return None if self.model in _DRIVER else virtio_pci_kind(self, context)
@@ -249,9 +249,7 @@ class MemoryDevice(Device):
         if self.source.page is not None:
             backing = replace(backing, pages=(self.source.page,))
         binding = self.source.binding or domain.numa.tune.binding(self.cell)
-        domain_wide = domain.memory.backing
-        is_early = bool(domain_wide.pages) or domain_wide.allocation is Allocation.IMMEDIATE
-        has_threads = is_early and self.model is Model.DIMM
+        has_threads = self.model is Model.DIMM  # others touch their memory later
         for option in memory_options(piece, backing, binding, site):
             if has_threads or option.props["qom-type"] != "thread-context":
                 props = self._adapted(option.props)

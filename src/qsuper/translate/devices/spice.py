@@ -116,7 +116,7 @@ class Spice(Display):
     def problems(self, context: Context) -> Iterator[ConfigError]:
         if [type(other) for other in context.devices("graphics")].count(Spice) > 1:
             yield self._error("there can be one type='spice'", "remove the others")
-        if "spice" not in context.site.caps.command_line:
+        if not context.site.caps.schema.has("query-spice"):
             yield self._error("this QEMU has no SPICE", "type='vnc'")
         is_local = self.listen.kind in (ListenKind.SOCKET, ListenKind.NONE)
         if self.has_gl and not is_local and (self.port or self.tls_port):

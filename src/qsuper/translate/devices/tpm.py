@@ -93,7 +93,7 @@ class Tpm(Device):
         if self.model is not None and not caps.has_type(self._driver(context)):
             yield self._error(f"this QEMU has no model='{self.model}'", Model.TIS)
         kind = "passthrough" if self.backend is Backend.PASSTHROUGH else "emulator"
-        if kind not in caps.tpm_types:
+        if not caps.has_type(f"tpm-{kind}"):
             yield self._error(f"this QEMU has no back end '{kind}'", "remove it")
         if self.model is Model.CRB and self.version == "1.2":
             yield self._error("model='tpm-crb' needs version='2.0'", Model.TIS)

@@ -13,6 +13,7 @@ from qsuper.errors import ConfigError
 from qsuper.options import Option, Props, Value
 from qsuper.translate.devices.base import Context, Device, common, placed
 from qsuper.translate.node import Node
+from qsuper.translate.order import position
 from qsuper.translate.places import PciAddress, PciKind, PciTurn
 from qsuper.translate.virtio import (
     VirtioOptions,
@@ -156,7 +157,7 @@ class Video(Device):
 
     def stem(self, context: Context) -> str | None:
         """The primary card is number 0, wherever it stands."""
-        return f"video{_in_order(context).index(self)}" if self.model else None
+        return f"video{position(self, _in_order(context))}" if self.model else None
 
     def problems(self, context: Context) -> Iterator[ConfigError]:
         cards = _in_order(context)
@@ -215,7 +216,7 @@ class Video(Device):
                 return {}
 
     def _is_first(self, context: Context) -> bool:
-        return _in_order(context)[0] == self
+        return _in_order(context)[0] is self
 
     def _driver(self, context: Context) -> str | None:
         """Give QEMU's name of the card; None where it cannot be a second one."""

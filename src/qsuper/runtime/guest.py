@@ -127,6 +127,8 @@ class Guest:
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
+                if self._end_asked.is_set():  # by a signal that came before there was a nursery
+                    nursery.start_soon(self._end_process)
                 while await self._live():
                     pass
                 nursery.cancel_scope.cancel()

@@ -31,13 +31,13 @@ def domain(directory: Path, name: str, *needs: str, guest: str = "tick") -> str:
 <domain type='qemu'>
   <name>{name}</name>
   <memory unit='MiB'>16</memory>
-  <os><type arch='x86_64' machine='pc'>hvm</type></os>
+  <os><type arch='x86_64' machine='pc'>hvm</type><boot dev='fd'/></os>
   <features><acpi/></features>
   <devices>
-    <disk type='file'>
+    <disk type='file' device='floppy'>
       <driver name='qemu' type='raw'/>
       <source file='{GUESTS}/{guest}-x86_64.img'/>
-      <target dev='vda' bus='virtio'/>
+      <target dev='fda' bus='fdc'/>
       <readonly/>
     </disk>
     <serial type='pty'/>
@@ -281,20 +281,28 @@ def test_interrupted_start(up: Up, tmp_path: Path, rundir: Path, qsuper: Run) ->
         assert not list(groups.iterdir())
 
 
-def test_interrupted_translation(up: Up, tmp_path: Path, rundir: Path) -> None:
-    """Ctrl-C while the files are read, from a pipe that nobody writes, leaves nothing."""
-    fifo = tmp_path / "slow.xml"
+@pytest.mark.parametrize("words", [["-d"], []], ids=["detached", "foreground"])
+def test_interrupted_translation(up: Up, tmp_path: Path, rundir: Path, words: list[str]) -> None:
+    """Ctrl-C while an emulator is asked what it can do, and says nothing, leaves nothing."""
+    fifo = tmp_path / "alive"
     os.mkfifo(fifo)
-    for words in (["-d"], []):
-        process = up(*words, str(fifo))
-        writer = os.open(fifo, os.O_WRONLY)  # comes back once the translator reads
+    emulator = tmp_path / "qemu-system-x86_64"
+    emulator.write_text(f"#!/bin/sh\nexec 3> {fifo}\nexec sleep 600\n")
+    emulator.chmod(0o700)
+    path = Path(domain(tmp_path, "a"))
+    path.write_text(
+        path.read_text().replace("<devices>", f"<devices><emulator>{emulator}</emulator>")
+    )
+    process = up(*words, str(path))
+    reader = os.open(fifo, os.O_RDONLY)  # comes back once the emulator runs
 
-        os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)
 
-        status, out, err = finished(process)
-        os.close(writer)
-        assert (status, out, err) == (130, "", "")
-        assert not list(rundir.glob("*/*"))
+    assert finished(process) == (130, "", "")
+    assert select.select([reader], [], [], PATIENCE_S)[0]
+    assert os.read(reader, 1) == b"", "the emulator lives on"
+    os.close(reader)
+    assert not list(rundir.glob("*/*"))
 
 
 def test_ctrl_z_and_fg(up: Up, tmp_path: Path, qsuper: Run) -> None:

@@ -121,6 +121,18 @@ def _translate(args: argparse.Namespace, plan: TextIO) -> int:
     return 0
 
 
+def _interrupter(interruption: Callable[[int], BaseException]) -> Callable[..., NoReturn]:
+    """Give a signal handler that raises, for the process that calls this."""
+    translator = os.getpid()
+
+    def interrupt(number: int, _frame: FrameType | None) -> NoReturn:
+        if os.getpid() != translator:  # between the fork and the exec of an emulator to be asked
+            os._exit(128 + number)
+        raise interruption(number)
+
+    return interrupt
+
+
 # In the foreground: this process becomes the supervisor, a child translates.
 
 
@@ -131,6 +143,7 @@ def _foreground(args: argparse.Namespace) -> int:
     def translate() -> int:
         os.close(plan_fd)
         os.close(status_fd)
+        signal.signal(signal.SIGINT, _interrupter(lambda _: KeyboardInterrupt()))
         with open(plan_end, "w", encoding="utf-8") as plan:
             status = guarded(lambda: _translate(args, plan))
         os.write(status_end, bytes([status]))
@@ -225,7 +238,8 @@ def _detached(args: argparse.Namespace) -> int:
 
 def _started(args: argparse.Namespace, supervisor: int, plan_end: int, report: TextIO) -> int:
     """Have the plan executed and show what came of it; where it failed, nothing is left."""
-    before = {number: signal.signal(number, _interrupt) for number in _INTERRUPTING}
+    interrupt = _interrupter(_SignalledError)
+    before = {number: signal.signal(number, interrupt) for number in _INTERRUPTING}
     is_up = False
     try:
         with open(plan_end, "w", encoding="utf-8") as plan:
@@ -246,10 +260,6 @@ def _started(args: argparse.Namespace, supervisor: int, plan_end: int, report: T
         raise _failure(group, line)
     _show(group, json.loads(line)["ok"], args)
     return 0
-
-
-def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
-    raise _SignalledError(number)
 
 
 def _failure(group: "GroupPlan", line: str) -> QsuperError:

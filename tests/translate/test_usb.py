@@ -114,8 +114,8 @@ def test_xhci_ports() -> None:
 
 
 def test_companions_name_their_controller() -> None:
-    xml = """<controller type='usb' index='0' model='ich9-ehci1'><alias name='ua-main'/></controller>
-      <controller type='usb' index='0' model='ich9-uhci2'/>"""
+    xml = """<controller type='usb' model='ich9-ehci1'><alias name='ua-main'/></controller>
+      <controller type='usb' model='ich9-uhci2'/>"""
     rows = options(translated(xml), "device")
     companion = next(row for row in rows if row["driver"] == "ich9-usb-uhci2")
     assert companion["masterbus"] == "ua-main.0"

@@ -76,10 +76,13 @@ class PciController(Device):
         hole = node.child("pcihole64")
         numa = target.child("node") if target is not None else None
         index = node.integer("index", low=0, high=255)
+        model = node.enum("model", PciModel, None)
+        if model in _ROOTS and node.child("address") is not None:
+            raise node.error(f"a {model} has no address", hint="remove <address>")
         return cls(
             **common(node),
             index=UNINDEXED if index is None else index,
-            model=node.enum("model", PciModel, None),
+            model=model,
             driver=name.get("name") if name is not None else None,
             chassis_nr=_number(target, "chassisNr", 1, 255),
             chassis=_number(target, "chassis", 0, 255),
@@ -226,8 +229,6 @@ class PciController(Device):
         if self.model is not wanted:
             text = f"index 0 must be model='{wanted}' on machine '{site.machine}'"
             yield self._wrong(text, f"not '{self.model}'")
-        if self.address is not None:
-            yield self._wrong(f"{self.model} has no address", "remove <address>")
 
     def _target_problems(self) -> Iterator[ConfigError]:
         model = self.model

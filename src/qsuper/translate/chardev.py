@@ -134,6 +134,17 @@ class Chardev:
             result = result.with_source(source)
         return result
 
+    @classmethod
+    def parse_vhost_user(cls, source: Node) -> Self:
+        """Read the `<source type='unix' path=>` of a vhost-user device.
+
+        Raises:
+            ConfigError: it is of another type, or a value is no good.
+        """
+        if source.required("type") != "unix":
+            raise source.error("type='unix' is the only one")
+        return cls(at=source.at, kind=ChardevKind.UNIX).with_source(source)
+
     def with_source(self, source: Node) -> Self:
         match self.kind:
             case ChardevKind.UDP:

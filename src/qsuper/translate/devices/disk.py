@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Final, Self
 
-from qsuper.errors import ConfigError
+from qsuper.errors import ConfigError, Notice
 from qsuper.options import Option, Value
 from qsuper.translate.blockdev import (
     RAW,
@@ -18,7 +18,7 @@ from qsuper.translate.blockdev import (
     Manner,
     metadata_cache,
 )
-from qsuper.translate.chardev import Chardev, ChardevKind
+from qsuper.translate.chardev import Chardev
 from qsuper.translate.devices.base import Context, Device, common, placed
 from qsuper.translate.disk_look import Look, VirtioBlock
 from qsuper.translate.disk_target import (
@@ -54,9 +54,8 @@ _ADDRESSES: Final = {
     DiskBus.USB: (UsbAddress,),
     DiskBus.SD: (),
 } | dict.fromkeys(DRIVE_BUSES, (DriveAddress,))
-_NARROW_MODELS: Final = ("lsilogic",)
-"""SCSI controllers of one target's worth of units, which QEMU numbers as targets."""
 _LAST_NARROW_UNIT: Final = 7
+_LIMITS: Final = ("iotune", "throttlefilters")
 _HARMLESS: Final = ("snapshot", "rawio")
 
 
@@ -81,6 +80,8 @@ class Disk(Device):
     is_readonly: bool = False
     is_shareable: bool = False
     copies_on_read: bool = False
+    has_limits: bool = False
+    """Of its speed."""
     manner: Manner = field(default_factory=Manner)
     look: Look = field(default_factory=Look)
     virtio: VirtioBlock = field(default_factory=VirtioBlock)
@@ -102,7 +103,14 @@ class Disk(Device):
             raise node.error("sgio='unfiltered' is no longer supported by Linux")
         if node.child("transient") is not None:
             raise node.error("<transient> is not supported", hint="make an overlay with qemu-img")
+        limits = [node.child(tag) is not None for tag in _LIMITS]
+        node.accept(*_LIMITS)
+        if all(limits):
+            raise node.error("<iotune> and <throttlefilters> exclude each other")
         source_type = node.enum("type", SourceType, SourceType.FILE)
+        vhost_user: Chardev | None = None
+        if source_type is SourceType.VHOSTUSER:
+            vhost_user = Chardev.parse_vhost_user(node.required_child("source"))
         is_readonly = node.child("readonly") is not None or kind is DiskKind.CDROM
         image = _image(node, source_type, kind, driver)
         base = common(node)
@@ -116,9 +124,10 @@ class Disk(Device):
             written_bus=written,
             source_type=source_type,
             image=replace(image, is_readonly=is_readonly) if image is not None else None,
-            vhost_user=_vhost_user(node) if source_type is SourceType.VHOSTUSER else None,
+            vhost_user=vhost_user,
             is_readonly=is_readonly,
             is_shareable=node.child("shareable") is not None,
+            has_limits=any(limits),
             copies_on_read=bool(driver.on_off("copy_on_read")) if driver else False,
             manner=Manner.parse(driver, is_floppy=kind is DiskKind.FLOPPY),
             look=Look.parse(node, driver, target_node),
@@ -208,6 +217,12 @@ class Disk(Device):
             yield from self.image.problems(context.site)
         if self.vhost_user is not None:
             yield from self.vhost_user.problems(context)
+
+    def notices(self, context: Context) -> Iterator[Notice]:
+        del context
+        if self.has_limits:
+            text = f"<disk> '{self.target.name}': limits of its speed are not set"
+            yield Notice(self.at, text)
 
     def _error(self, message: str, *, hint: str = "") -> ConfigError:
         return ConfigError(f"<disk> '{self.target.name}': {message}", at=self.at, hint=hint)
@@ -358,11 +373,10 @@ class Disk(Device):
         return props
 
     def _is_narrow(self, context: Context) -> bool:
-        if self.bus_type is not DiskBus.SCSI:
-            return False
+        """Tell whether it is on a bus of eight places, which QEMU numbers as targets."""
         for device in context.devices("controller"):
-            if device.bus_key == ("scsi", self._drive.controller):
-                return getattr(device, "model", None) in _NARROW_MODELS
+            if device.bus_key == (self.bus_type, self._drive.controller):
+                return getattr(device, "model", None) == "lsilogic"
         return False
 
 
@@ -380,13 +394,6 @@ def _image(node: Node, kind: SourceType, device: DiskKind, driver: Node | None) 
         image = replace(image, storage=as_cdrom(image.storage))
     if node.child("mirror") is not None:
         node.accept("mirror")  # the job of an earlier run
-    if image is not None and driver is not None:
-        image = replace(image, metadata_cache_bytes=metadata_cache(driver))
-    return image
-
-
-def _vhost_user(node: Node) -> Chardev:
-    source = node.required_child("source")
-    if source.required("type") != "unix":
-        raise source.error("type='unix' is the only one")
-    return Chardev(at=source.at, kind=ChardevKind.UNIX).with_source(source)
+    if image is None or driver is None:
+        return image
+    return replace(image, metadata_cache_bytes=metadata_cache(driver))

@@ -198,6 +198,7 @@ def test_memory_taken_at_once_is_touched_where_it_lies() -> None:
     assert memory.endswith('"prealloc-context":"tc-pc.ram"}')
     old = replace(emulator(), types=emulator().types - {"thread-context"})
     assert len(lines(translated(domain(inside), caps=old).plan, "object")) == 1
+    assert len(objects(f"<vcpu cpuset='0'>1</vcpu>{inside}")) == 1
 
 
 def test_nobody_places_memory_by_itself() -> None:

@@ -65,6 +65,8 @@ class Backing:
     allocation: Allocation | None = None
     threads: int | None = None
     discards: bool | None = None
+    has_pinned_cpus: bool = False
+    """`<vcpu cpuset=>`: no threads are made to touch memory elsewhere, as they could not run."""
 
     @classmethod
     def parse(cls, node: Node) -> Self:
@@ -73,9 +75,10 @@ class Backing:
         Raises:
             ConfigError: an unknown word, a page size that is none.
         """
-        found = node.child("memoryBacking")
+        found, vcpu = node.child("memoryBacking"), node.child("vcpu")
+        has_pinned_cpus = vcpu is not None and vcpu.has("cpuset")
         if found is None:
-            return cls()
+            return cls(has_pinned_cpus=has_pinned_cpus)
         source, access = found.child("source"), found.child("access")
         allocation = found.child("allocation")
         return cls(
@@ -93,6 +96,7 @@ class Backing:
                 else None
             ),
             discards=True if found.child("discard") is not None else None,
+            has_pinned_cpus=has_pinned_cpus,
         )
 
     def page(self, cell: int | None) -> HugePage | None:
@@ -162,7 +166,8 @@ def memory_options(
     props["size"] = piece.size_bytes
     policy: Props = binding.policy(site) if binding is not None else {}
     context = None
-    if is_early and policy and site.caps.has_type("thread-context"):
+    may_help = is_early and not backing.has_pinned_cpus
+    if may_help and policy and site.caps.has_type("thread-context"):
         context = f"tc-{piece.alias}"
         affinity: Props = {"node-affinity": policy["host-nodes"]}
         yield Option.json("object", {"qom-type": "thread-context", "id": context, **affinity})

@@ -130,6 +130,14 @@ def test_a_boards_own_port_is_no_device() -> None:
     assert words == [("-serial", "chardev:charserial0")]
 
 
+def test_what_used_to_be_written_for_a_boards_own_port() -> None:
+    """libvirt wrote isa-serial for all machines once."""
+    xml = "<serial type='null'><target type='isa-serial' port='0'/></serial>"
+    translation = translated(xml, arch="riscv64", machine="virt")
+    words = [option.argv() for option in translation.plan.options if option.name == "serial"]
+    assert words == [("-serial", "chardev:charserial0")]
+
+
 def test_the_first_console_is_the_first_serial_port() -> None:
     both = translated("<serial type='null'/><console type='pty'/>")
     assert [props["id"] for props in options(both, "chardev")] == ["charserial0"]
@@ -198,6 +206,31 @@ def test_what_the_runtime_can_attach_to() -> None:
             "vm.xml:7: <serial>: port 1 is taken, by line 6",
         ),
         ("<serial type='null'><target type='system-serial'/></serial>", "has no 'system-serial'"),
+        ("<serial type='null'><target type='sclp-serial'/></serial>", "has no 'sclp-serial'"),
+        (
+            "<serial type='null'><target type='spapr-vio-serial'/></serial>",
+            "has no 'spapr-vio-serial'",
+        ),
+        (
+            "<serial type='null'><target type='pci-serial'/><address type='isa'/></serial>",
+            "the address does not fit 'pci-serial'",
+        ),
+        (
+            "<serial type='null'><target type='usb-serial'/><address type='isa'/></serial>",
+            "the address does not fit 'usb-serial'",
+        ),
+        (
+            "<parallel type='null'><address type='pci' slot='0x9'/></parallel>",
+            "it takes an address of type='isa' only",
+        ),
+        (
+            "<console type='pty'><target type='virtio'/><address type='isa'/></console>",
+            "the address does not fit 'virtio'",
+        ),
+        (
+            "<channel type='pty'><target type='virtio'/><address type='isa'/></channel>",
+            "the address does not fit (type='virtio-serial')",
+        ),
         (
             "<serial type='null'><target type='isa-serial'><model name='pl011'/></target></serial>",
             "model 'pl011' does not go with 'isa-serial' (isa-serial)",

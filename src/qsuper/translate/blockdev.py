@@ -236,6 +236,10 @@ class Image:
             is_rbd = isinstance(self.storage, RbdStorage)
             if self.encryption.is_librbd and not is_rbd:
                 yield self._error("engine='librbd' is for protocol='rbd'")
+            kind = self.encryption.format
+            path = f"blockdev-add/arg-type/+rbd/encrypt/+{kind}"
+            if self.encryption.is_librbd and is_rbd and not site.caps.schema.has(path):
+                yield self._error(f"this QEMU's rbd can't decrypt format='{kind}'")
             if self.format not in _ENCRYPTED:
                 yield self._error(f"format '{self.format}' can't be encrypted")
         if self.format == RAW and self.backing is not None:

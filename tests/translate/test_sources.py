@@ -1,0 +1,237 @@
+"""Where images are: volumes of pools, servers, secrets, and what is refused of them."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import pytest
+
+from qsuper.translate.site import HostData
+from tests.support.domains import device, errors, options, translated
+from tests.support.emulators import emulator
+
+POOLS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "files": {"type": "dir", "path": "/pool"},
+    "volumes": {"type": "logical", "path": "/dev/vg"},
+    "san": {"type": "iscsi", "path": "/dev/by-path", "source": {"host": "h", "device": "iqn.t"}},
+    "strange": {"type": "rbd"},
+}
+HOST = HostData(machine_id="m", pools=POOLS)
+SECRET = "<secret type='passphrase' usage='s'/>"
+
+
+def disk(kind: str, inside: str, *, target: str = "dev='vda'", head: str = "") -> str:
+    return f"<disk type='{kind}' {head}>{inside}<target {target}/></disk>"
+
+
+def volume(pool: str, name: str, more: str = "") -> str:
+    return disk("volume", f"<source pool='{pool}' volume='{name}' {more}/>")
+
+
+def network(protocol: str, name: str = "x", inside: str = "<host name='h'/>") -> str:
+    return disk("network", f"<source protocol='{protocol}' name='{name}'>{inside}</source>")
+
+
+@pytest.mark.parametrize(
+    ("pool", "name", "driver", "filename"),
+    [
+        ("files", "a.img", "file", "/pool/a.img"),
+        ("volumes", "lv", "host_device", "/dev/vg/lv"),
+        ("san", "unit:0:0:3", "host_device", "/dev/by-path/unit:0:0:3"),
+    ],
+)
+def test_volumes_are_files_and_devices(pool: str, name: str, driver: str, filename: str) -> None:
+    node = options(translated(volume(pool, name), host=HOST), "blockdev")[0]
+    assert (node["driver"], node["filename"]) == (driver, filename)
+
+
+def test_a_unit_of_an_iscsi_pool_can_be_reached_without_the_host() -> None:
+    node = options(translated(volume("san", "unit:0:0:3", "mode='direct'"), host=HOST), "blockdev")[
+        0
+    ]
+    assert (node["portal"], node["target"], node["lun"]) == ("h:3260", "iqn.t", 3)
+
+
+def test_an_empty_drive_has_no_volume() -> None:
+    xml = disk("volume", "<source/>", target="dev='hda' bus='ide'", head="device='cdrom'")
+    assert "drive" not in device(translated(xml), "ide0-0-0")
+
+
+def test_auth_may_stand_beside_the_source() -> None:
+    auth = "<auth username='u'><secret type='iscsi' usage='s'/></auth>"
+    source = "<source protocol='iscsi' name='iqn.t'><host name='h'/></source>"
+    translation = translated(disk("network", auth + source))
+    node = options(translation, "blockdev")[0]
+    secrets = [row["id"] for row in options(translation, "object") if row["qom-type"] == "secret"]
+    assert (node["user"], node["lun"]) == ("u", 0)
+    assert secrets == [node["password-secret"]]
+
+
+def test_iser_is_a_transport() -> None:
+    xml = network("iscsi", "iqn.t/1", "<host name='h' transport='iser'/>")
+    assert options(translated(xml), "blockdev")[0]["transport"] == "iser"
+
+
+def test_a_vdpa_device_is_a_node() -> None:
+    xml = disk("vhostvdpa", "<source dev='/dev/vhost-vdpa-0'/>")
+    node = options(translated(xml), "blockdev")[0]
+    assert (node["driver"], node["path"]) == ("virtio-blk-vhost-vdpa", "/dev/vhost-vdpa-0")
+    lacking = emulator(paths=["blockdev-add/arg-type/+virtio-blk-vhost-vdpa"])
+    assert errors(xml, caps=lacking) == ["vm.xml:6: this QEMU can't use type='vhostvdpa' disks"]
+
+
+def test_luks_any_needs_a_new_qemu() -> None:
+    encryption = f"<encryption format='luks-any' engine='librbd'>{SECRET}</encryption>"
+    xml = network("rbd", "p/i", encryption)
+    assert options(translated(xml), "blockdev")[0]["encrypt"]["format"] == "luks-any"
+    lacking = emulator(paths=["blockdev-add/arg-type/+rbd/encrypt/+luks-any"])
+    found = errors(xml, caps=lacking)
+    assert found == ["vm.xml:6: p/i: this QEMU's rbd can't decrypt format='luks-any'"]
+
+
+def test_qcow2_decrypts_itself() -> None:
+    inside = (
+        f"<driver type='qcow2'/><source file='a'/><encryption format='luks'>{SECRET}</encryption>"
+    )
+    above = options(translated(disk("file", inside)), "blockdev")[-1]
+    assert above["encrypt"]["format"] == "luks"
+
+
+def encrypted(attributes: str, inside: str = SECRET, driver: str = "") -> str:
+    source = f"<source file='a'><encryption {attributes}>{inside}</encryption></source>"
+    return disk("file", driver + source)
+
+
+RBD_AUTH = "<auth username='u'><secret type='ceph' usage='s'/></auth>"
+FILE = "<source file='a'/>"
+
+
+@pytest.mark.parametrize(
+    ("xml", "expected"),
+    [
+        (volume("nowhere", "a"), "there is no storage pool 'nowhere' here (name the file itself"),
+        (volume("strange", "a"), "pools of type 'rbd' are not supported"),
+        (volume("san", "three", "mode='direct'"), "volume 'three' is no unit:N:N:N"),
+        (disk("file", "<source fdgroup='x'/>"), "fdgroup= names descriptors"),
+        (
+            disk("block", "<source dev='/d'><reservations managed='yes'/></source>"),
+            "managed='yes' is not supported (start qemu-pr-helper yourself)",
+        ),
+        (disk("block", "<source/>"), "<source> is missing"),
+        (disk("nvme", "<source/>"), "type='pci' is missing"),
+        (disk("vhostuser", "<source type='tcp'/>"), "type='unix' is the only one"),
+        (disk("network", "<source/>"), "attribute 'protocol' is missing"),
+        (network("sheepdog"), "protocol='sheepdog' is no longer supported by QEMU"),
+        (network("gopher"), "protocol='gopher' is unknown (one of nbd, rbd,"),
+        (network("iscsi", "iqn.t", ""), "protocol='iscsi' needs a <host>"),
+        (network("http", "x", "<host name='a'/><host name='b'/>"), "takes only one <host>"),
+        (network("nbd", "x", "<host name='h' port='http'/>"), "port='http' is no port"),
+        (network("iscsi", "iqn.t/one"), "name='iqn.t/one' is no TARGET/LUN"),
+        (network("gluster", "volume"), "name='volume' is no VOLUME/PATH"),
+        (network("rbd", "image"), "name='image' is no POOL/IMAGE"),
+        (
+            network("iscsi", "t", f"<host name='h'/>{RBD_AUTH}"),
+            "secret type='ceph' does not fit (iscsi)",
+        ),
+        (
+            network("ssh", "x", "<host name='h'/>" + RBD_AUTH.replace("ceph", "iscsi")),
+            "ssh with a password is not supported",
+        ),
+        (
+            disk(
+                "network",
+                f"{RBD_AUTH}<source protocol='rbd' name='p/i'>{RBD_AUTH}</source>",
+            ),
+            "there is an <auth> here and one beside it",
+        ),
+        (
+            network("nfs", "x", "<host name='h'/><identity user='me'/>"),
+            "user='me' must be a number",
+        ),
+        (encrypted("format='luks'", f"{SECRET}<cipher/>"), "<cipher> makes sense only where"),
+        (encrypted("format='luks2'"), "QEMU can't decrypt format='luks2' (luks)"),
+        (encrypted("format='luks'", SECRET * 2), "it needs one <secret>"),
+        (encrypted("format='luks' engine='librbd'"), "engine='librbd' is for protocol='rbd'"),
+        (encrypted("format='luks'", SECRET, "<driver type='vmdk'/>"), "'vmdk' can't be encrypted"),
+        (
+            encrypted("format='luks'", "<secret type='passphrase'/>"),
+            "it needs a uuid or a usage, and not both",
+        ),
+        (encrypted("format='luks'", "<secret type='passphrase' uuid='x'/>"), "uuid='x' is no uuid"),
+        (
+            disk("file", "<source file='a'><slices><slice type='x'/></slices></source>"),
+            "type='storage' is the only one",
+        ),
+        (
+            disk("file", f"{FILE}<backingStore type='file'><format type='raw'/></backingStore>"),
+            "<backingStore>: <source> is missing",
+        ),
+        (
+            disk(
+                "file", f"{FILE}<backingStore type='file'><format type='raw'/>{FILE}</backingStore>"
+            ),
+            "a raw image has no <backingStore>",
+        ),
+        (disk("file", f"<driver name='tap'/>{FILE}"), "name='tap' is not supported (qemu)"),
+        (disk("file", FILE, target="dev='disk0'"), "dev='disk0' is no name of a disk"),
+        (disk("file", FILE, target="dev='xvda'"), "dev='xvda' says nothing of the bus"),
+        (disk("file", FILE, target="dev='vdzzzzzzz'"), "dev='vdzzzzzzz' is beyond the last disk"),
+        (disk("file", FILE, head="sgio='unfiltered'"), "sgio='unfiltered' is no longer supported"),
+        (
+            disk("file", f"{FILE}<iotune/><throttlefilters/>"),
+            "<iotune> and <throttlefilters> exclude each other",
+        ),
+        (disk("file", f"{FILE}<product>{'x' * 41}</product>"), "<product>: it is longer than 40"),
+        (disk("file", f"{FILE}<vendor>\u00e9</vendor>"), "only printable ASCII characters"),
+        (
+            disk("file", f"{FILE}<product>{'x' * 17}</product>", target="dev='sda' bus='scsi'"),
+            "<product> is longer than 16 characters",
+        ),
+        (disk("file", f"{FILE}<product>x</product>"), "disks have a <product>"),
+        (disk("file", f"{FILE}<wwn>5000c50015ea71ac</wwn>"), "disks have a <wwn>"),
+        (disk("file", FILE, target="dev='vda' rotation_rate='1'"), "disks have a rotation_rate"),
+        (disk("file", FILE, target="dev='vda' removable='on'"), "removable= is for USB"),
+        (disk("file", FILE, target="dev='vda' bus='fdc'"), "does not go with bus='fdc'"),
+        (disk("file", FILE, target="dev='fda' bus='virtio'"), "only a floppy's name begins"),
+        (
+            disk("file", FILE, target="dev='vda' bus='fdc'", head="device='floppy'"),
+            "begins with 'fd'",
+        ),
+        (
+            disk("block", "<source dev='/d'/>", target="dev='hda' bus='ide'", head="device='lun'"),
+            "device='lun' does not go with bus='ide'",
+        ),
+        (
+            disk("file", f"<driver copy_on_read='on'/>{FILE}<readonly/>"),
+            "copy_on_read= is not for read-only disks",
+        ),
+        (
+            disk(
+                "file",
+                f"<driver iothread='1'><iothreads><iothread id='1'/></iothreads></driver>{FILE}",
+            ),
+            "iothread= and <iothreads> exclude each other",
+        ),
+        (
+            disk("vhostuser", "<source type='unix' path='/s'/>", target="dev='sda' bus='usb'"),
+            "a vhost-user disk goes with bus='virtio'",
+        ),
+    ],
+)
+def test_errors(xml: str, expected: str) -> None:
+    found = errors(xml, host=HOST, parts="<iothreads>1</iothreads>")
+    assert any(expected in message for message in found), found
+
+
+def test_a_lun_on_virtio_needs_a_qemu_that_passes_commands() -> None:
+    xml = disk("block", "<source dev='/d'/>", head="device='lun'")
+    assert errors(xml) == []
+    found = errors(xml, caps=emulator(props="virtio-blk-pci.scsi"))
+    assert found == [
+        "vm.xml:6: <disk> 'vda': this QEMU's virtio-blk can't pass SCSI commands through"
+    ]
+
+
+def test_limits_are_said_to_have_no_effect() -> None:
+    xml = disk("file", f"{FILE}<iotune><total_bytes_sec>1</total_bytes_sec></iotune>")
+    notices = [str(notice) for notice in translated(xml).notices]
+    assert notices == ["vm.xml:6: <disk> 'vda': limits of its speed are not set"]

@@ -144,6 +144,10 @@ MDEV = "<hostdev mode='subsystem' type='mdev' model='vfio-pci'>{}</hostdev>"
         ("<vsock><cid address='2'/></vsock>", "out of range"),
         ("<vsock><cid/></vsock>", "'address' is missing"),
         ("<crypto model='virtio' type='qemu'/>", "<backend> is missing"),
+        (
+            "<crypto model='virtio' type='qemu'><backend model='builtin' queues='2'/></crypto>",
+            "one queue",
+        ),
         ("<pstore backend='acpi-erst'><path>/p</path><size>8</size></pstore>", "needs ACPI"),
         ("<pstore backend='acpi-erst'><path>/p</path><size>7</size></pstore>", "power of two"),
         ("<iommu model='intel'/>", "has no model='intel'"),

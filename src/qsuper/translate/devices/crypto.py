@@ -74,6 +74,10 @@ class Crypto(Device):
             text = f"<crypto>: this QEMU has no back end '{self.backend}'"
             yield ConfigError(text, at=self.at, hint="builtin")
 
+        if self.backend is Backend.BUILTIN and self.queues not in (None, 1):
+            text = "<crypto>: the back end 'builtin' has one queue"
+            yield ConfigError(text, at=self.at, hint="queues='1'")
+
     def options(self, context: Context) -> Iterator[Option]:
         backend = f"obj{self.alias}"
         kind = f"cryptodev-backend-{self.backend}"

@@ -140,7 +140,8 @@ def test_consoles_on_a_terminal(tmp_path: Path) -> None:
         "sys.exit(supervise(Settings(grace_s=0.2), fd, None))"
     )
     environment = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
-    terminal: Any = pexpect.spawn(sys.executable, ["-c", script], env=environment, timeout=30)
+    spawn: Any = pexpect.spawn  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    terminal = spawn(sys.executable, ["-c", script], env=environment, timeout=30)
     terminal.expect_exact("\x1b[36mB | \x1b[0mtick 1\r\n")
     terminal.expect_exact("A | ")
     terminal.sendintr()

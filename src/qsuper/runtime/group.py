@@ -17,6 +17,7 @@ from qsuper.runtime.guest import Emit, Guest
 from qsuper.runtime.policy import Policies
 from qsuper.runtime.states import Reason, State
 from qsuper.runtime.sync import ANSWER_WITHIN_S, Link, signal_all, skew_us
+from qsuper.runtime.urgency import urgent
 from qsuper.runtime.verbs import Verb
 
 Json = Any  # an answer of the control protocol
@@ -93,7 +94,9 @@ class Group:
             if guest.link is None:
                 raise guest.failure()
             links[guest.name] = guest.link
-        for name, answer in (await signal_all(links, Verb.RESUME)).items():
+        with urgent(guest.process.pid for guest in guests):
+            answers = await signal_all(links, Verb.RESUME)
+        for name, answer in answers.items():
             if answer is None:
                 text = f"{name}: QEMU gave no answer to cont within {ANSWER_WITHIN_S:g} s"
                 raise TimedOutError(text)
@@ -185,7 +188,8 @@ class Group:
                 f"cannot {verb}: {', '.join(f'{g.name} is {g.state}' for g in guests)}"
             )
         links = {guest.name: guest.link for guest in able if guest.link}
-        answers = await signal_all(links, verb)
+        with urgent(guest.process.pid for guest in able):
+            answers = await signal_all(links, verb)
         for name, answer in answers.items():
             guest = self.guests[name]
             if answer is None:

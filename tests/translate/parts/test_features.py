@@ -121,6 +121,12 @@ def test_only_q35_has_smm() -> None:
     assert "only q35 machines have <tseg>" in message(
         "<features><smm><tseg unit='MiB'>1</tseg></smm></features>", machine="pc"
     )
+    assert "has no <smm> to switch" in message("<features><smm/></features>", machine="pc")
+
+
+def test_smm_can_be_off_on_any_pc() -> None:
+    plan = translated(domain("<features><smm state='off'/></features>", machine="pc")).plan
+    assert ",smm=off," in lines(plan, "machine")[0]
 
 
 @pytest.mark.parametrize(("machine", "driver"), [("q35", "ICH9-LPC"), ("pc", "PIIX4_PM")])

@@ -147,7 +147,7 @@ class Features:
         """Give the switches that only other architectures have."""
         needs = {
             "vmport": (self.vmport is not None, site.is_x86),
-            "smm": (self.smm is not None, site.is_q35),
+            "smm": (self.smm is not None, site.is_q35 if self.smm else site.is_x86),
             "ioapic": (self.ioapic is not None, site.is_x86),
             "pvspinlock": (self.pvspinlock is not None, site.is_x86),
             "hyperv": (self.hyperv is not None, site.is_x86 or site.is_arm),

@@ -131,7 +131,7 @@ def test_a_boards_own_port_is_no_device() -> None:
 
 
 def test_what_used_to_be_written_for_a_boards_own_port() -> None:
-    """libvirt wrote isa-serial for all machines once."""
+    """Older libvirts wrote isa-serial for all machines once."""
     xml = "<serial type='null'><target type='isa-serial' port='0'/></serial>"
     translation = translated(xml, arch="riscv64", machine="virt")
     words = [option.argv() for option in translation.plan.options if option.name == "serial"]

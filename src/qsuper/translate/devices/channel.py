@@ -71,6 +71,8 @@ class Channel(Device):
         return cls(**common(node), chardev=chardev, target=target, name=name, forward=forward)
 
     def defaulted(self, context: Context) -> Self:
+        if self.address is not None and not isinstance(self.address, VirtioSerialAddress):
+            raise self._error("the address does not fit", "type='virtio-serial'")
         chardev = self.chardev
         is_virtio = self.target is ChannelTarget.VIRTIO
         if is_virtio and chardev.kind is ChardevKind.UNIX and not chardev.path:
@@ -101,8 +103,6 @@ class Channel(Device):
         if self.chardev.kind is ChardevKind.SPICEVMC and self.name != _SPICE_NAME:
             text = f"a spicevmc channel can't be named '{self.name}'"
             yield self._error(text, _SPICE_NAME)
-        if self.address is not None and not isinstance(self.address, VirtioSerialAddress):
-            yield self._error("the address does not fit", "type='virtio-serial'")
         if not _is_host(self.forward[0]):
             yield self._error(f"address='{self.forward[0][:60]}' is no IP address")
 

@@ -141,6 +141,8 @@ class Serial(Device):
         if target is SerialTarget.ISA and self.model is None:
             target = None  # libvirt used to write it where it meant the default
         target = target or _default_target(self.address, context.site)
+        if self.address is not None and not isinstance(self.address, _addresses(target)):
+            raise self._error(f"the address does not fit '{target}'")
         models = _MODELS[target] if target is not None else ()
         model = self.model or (models[0] if models else None)
         if self.model is None and target is SerialTarget.SYSTEM and context.site.is_riscv:
@@ -166,8 +168,6 @@ class Serial(Device):
             yield self._error(f"model '{self.model}' does not go with '{self.target}'", models)
         if not _fits_machine(self.target, self.model, site):
             yield self._error(f"machine {site.machine} has no '{self.target or self.model}'")
-        if not isinstance(self.address, _addresses(self.target)) and self.address is not None:
-            yield self._error(f"the address does not fit '{self.target}'")
         if self.target is SerialTarget.ISA and (self.port or 0) >= _ISA_PORTS:
             yield self._error(f"port {self.port} is beyond the last", f"0..{_ISA_PORTS - 1}")
         if self.target is SerialTarget.ISA:
@@ -304,6 +304,8 @@ class Console(Device):
         default = ConsoleTarget.VIRTIO if is_s390 else ConsoleTarget.SERIAL
         target = self.target or default
         if target is not ConsoleTarget.SERIAL:
+            if self.address is not None and not isinstance(self.address, VirtioSerialAddress):
+                raise self._error(f"the address does not fit '{target}'")
             return replace(self, target=target)
         return replace(self, target=target, alias="", address=None)  # those of the serial port
 
@@ -330,8 +332,6 @@ class Console(Device):
         is_virtio = self.target is ConsoleTarget.VIRTIO
         if not is_virtio and context.site.arch not in ("s390x", "s390"):
             yield self._error(f"machine {context.site.machine} has no '{self.target}' consoles")
-        if self.address is not None and not isinstance(self.address, VirtioSerialAddress):
-            yield self._error(f"the address does not fit '{self.target}'")
 
     def _error(self, message: str, hint: str = "") -> ConfigError:
         return ConfigError(f"<console>: {message}", at=self.at, hint=hint)

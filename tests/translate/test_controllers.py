@@ -182,3 +182,66 @@ def test_refused(devices: str, message: str) -> None:
 
 def test_ide_is_refused_where_there_is_none() -> None:
     assert any("has no IDE" in text for text in errors(DISK.format("hda", "ide"), machine="q35"))
+
+
+def test_a_place_for_ide_or_sata_that_the_board_does_not_have() -> None:
+    place = "<address type='pci' bus='0' slot='7'/>"
+    ide = f"<controller type='ide' index='0'>{place}</controller>"
+    assert any("must be bus 0, slot 1, function 1" in text for text in errors(ide))
+    sata = f"<controller type='sata' index='0'>{place}</controller>"
+    assert any("slot 0x1f, function 2" in text for text in errors(sata, machine="q35"))
+
+
+@pytest.mark.parametrize(
+    ("lacking", "devices", "message"),
+    [
+        ("ich9-ahci", "<controller type='sata'/>", "this QEMU has no ahci"),
+        ("lsi53c895a", scsi(more="model='lsilogic'"), "this QEMU has no lsi"),
+        ("piix3-usb-uhci", "<controller type='usb'/>", "none of the default models"),
+        ("usb-ehci", "<controller type='usb' model='ehci'/>", "this QEMU has no usb-ehci"),
+        ("pci-bridge", "<controller type='pci' index='1' model='pci-bridge'/>", "no pci-bridge"),
+        ("lsi53c895a virtio-scsi-device", scsi(more=""), "none of the default models"),
+    ],
+)
+def test_what_the_emulator_lacks(lacking: str, devices: str, message: str) -> None:
+    found = errors(devices, caps=emulator(types=lacking.split()))
+    assert any(message in text for text in found), found
+
+
+@pytest.mark.parametrize(
+    ("channels", "message"),
+    [
+        (("0 0 1", "0 0 1"), "virtio-serial port 1 is taken"),
+        (("0 0 40",), "virtio-serial port 40 is taken or does not exist"),
+    ],
+)
+def test_ports_that_are_not_there(channels: tuple[str, ...], message: str) -> None:
+    xml = "<controller type='virtio-serial' index='0'/>"
+    for channel in channels:
+        controller, bus, port = channel.split()
+        place = f"controller='{controller}' bus='{bus}' port='{port}'"
+        address = f"<address type='virtio-serial' {place}/>"
+        xml += CHANNEL.replace("</channel>", f"{address}</channel>")
+    found = errors(xml)
+    assert any(message in text for text in found), found
+
+
+@pytest.mark.parametrize(
+    ("inside", "message"),
+    [
+        (
+            "<driver iothread='1'><iothreads><iothread id='1'/></iothreads></driver>",
+            "together with",
+        ),
+        ("<driver><iothreads><iothread id='1'/><iothread id='1'/></iothreads></driver>", "twice"),
+    ],
+)
+def test_iothreads_of_scsi(inside: str, message: str) -> None:
+    found = errors(scsi(inside), parts="<iothreads>1</iothreads>")
+    assert any(message in text for text in found), found
+
+
+def test_a_disk_on_a_controller_beyond_all() -> None:
+    place = "<address type='drive' controller='300' bus='0' target='0' unit='0'/>"
+    disk = DISK.format("sda", "scsi").replace("</disk>", f"{place}</disk>")
+    assert any("scsi controller 300" in text for text in errors(disk))

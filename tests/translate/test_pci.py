@@ -193,3 +193,41 @@ def test_targets_that_do_not_fit(inside: str, model: str, message: str) -> None:
     xml = f"<controller type='pci' index='1' model='{model}'>{inside}</controller>"
     found = errors(xml, machine="q35")
     assert any(message in text for text in found), found
+
+
+def test_the_expanders_bus_numbers_go_down_by_two() -> None:
+    expander = "<controller type='pci' index='{}' model='pci-expander-bus'>{}</controller>"
+    named = expander.format(2, "<target busNr='100'/>")
+    found = translated(expander.format(1, "") + named + expander.format(3, ""))
+    numbers = [row["bus_nr"] for row in options(found, "device") if row["driver"] == "pxb"]
+    assert numbers == [98, 100, 96]
+
+
+def test_a_companion_whose_function_is_taken() -> None:
+    uhci = "<controller type='usb' index='5' model='ich9-uhci1'>{}</controller>"
+    xml = uhci.format(at(5)) + "<controller type='usb' index='5' model='ich9-ehci1'/>"
+    assert "0000:00:05.7 is used twice" in errors(rng(at(5, function=7)) + xml)[0]
+
+
+def test_buses_are_not_without_end() -> None:
+    assert "no PCI slot is left" in errors(RNG * 300, machine="q35")[0]
+
+
+def test_a_user_may_put_any_device_on_any_endpoint_bus() -> None:
+    port = "<controller type='pci' index='1' model='pcie-root-port'/>"
+    card = f"<controller type='scsi' model='lsilogic'>{at(0, bus=1)}</controller>"
+    assert device(translated(port + card, machine="q35"), "scsi0")["bus"] == "pci.1"
+
+
+def test_a_switch_port_takes_no_bridge() -> None:
+    ports = "".join(
+        f"<controller type='pci' index='{index}' model='pcie-{model}'/>"
+        for index, model in ((1, "root-port"), (2, "switch-upstream-port"))
+    )
+    bridge = f"<controller type='pci' index='3' model='pci-bridge'>{at(0, bus=2)}</controller>"
+    assert "takes no pci-bridge device" in errors(ports + bridge, machine="q35")[0]
+
+
+def test_q35_without_room_for_hot_plugging_on_the_root() -> None:
+    root = "<controller type='pci' index='0' model='pcie-root'><target hotplug='on'/></controller>"
+    assert "for i440fx machines only" in errors(root, machine="q35")[0]

@@ -145,3 +145,38 @@ def test_companions_name_their_controller() -> None:
 def test_refused(devices: str, message: str) -> None:
     found = errors(devices)
     assert any(message in text for text in found), found
+
+
+def test_companions_without_an_index_belong_together() -> None:
+    models = ("ich9-uhci1", "ich9-ehci1", "ich9-ehci1", "ich9-uhci2")
+    xml = "".join(f"<controller type='usb' model='{model}'/>" for model in models)
+    rows = [row for row in options(translated(xml), "device") if "usb" in row["driver"]]
+    assert [(row["driver"], row.get("id", row.get("masterbus"))) for row in rows] == [
+        ("ich9-usb-ehci1", "usb"),
+        ("ich9-usb-uhci1", "usb.0"),
+        ("ich9-usb-ehci1", "usb1"),
+        ("ich9-usb-uhci2", "usb1.0"),
+    ]
+
+
+def test_devices_of_all_kinds_take_their_turn() -> None:
+    """Hubs first, then host devices, disks, readers, inputs, serial ports, sound, redirection."""
+    xml = f"""<controller type='usb' index='0' model='piix3-uhci'/>
+      <redirdev bus='usb' type='pty'/><sound model='usb'/>
+      <serial type='pty'><target type='usb-serial'/></serial>{TABLET}
+      <controller type='ccid'/>
+      <disk type='file'><source file='a'/><target dev='sda' bus='usb'/></disk>
+      <hostdev mode='subsystem' type='usb'><source><address bus='1' device='2'/></source></hostdev>
+      {HUB}"""
+    rows = options(translated(xml), "device")
+    found = {row["port"]: row["driver"] for row in rows if "port" in row}
+    assert list(dict(sorted(found.items(), key=lambda item: (len(item[0]), item[0]))).values()) == [
+        "usb-hub",
+        "usb-host",
+        "usb-storage",
+        "usb-ccid",
+        "usb-tablet",
+        "usb-serial",
+        "usb-audio",
+        "usb-redir",
+    ]

@@ -3,7 +3,6 @@
 Source: libvirt `qemuDomainAssignAddresses`.
 """
 
-from qsuper.translate.ccid import assign_ccid
 from qsuper.translate.model import Context
 from qsuper.translate.pci import assign_pci
 from qsuper.translate.usb import assign_usb
@@ -16,6 +15,6 @@ def assign_addresses(context: Context) -> Context:
     Raises:
         ConfigError, ConfigErrors: a place is taken twice, does not exist, or none is left.
     """
-    for assign in (assign_virtio_serial, assign_ccid, assign_pci, assign_usb):
+    for assign in (assign_virtio_serial, assign_pci, assign_usb):
         context = assign(context)
     return context

@@ -73,29 +73,34 @@ def _defaulted(context: Context) -> Context:
 
 
 def _indexed(devices: Devices) -> Devices:
+    """Give every controller an index: the lowest that is free, or that of its companions."""
     used = {device.bus_key for device in devices}
-    result: list[Device] = []
+    result: Devices = ()
     for device in devices:
         key = device.bus_key
         if key is None or key[1] != UNINDEXED:
-            result.append(device)
+            result = (*result, device)
             continue
-        index = _companion_index(device, result)
+        index = _index_of_companions(device, result)
         if index is None:
             index = next(number for number in range(len(devices)) if (key[0], number) not in used)
         used.add((key[0], index))
-        result.append(device.indexed(index))
-    return tuple(result)
+        numbered = device.indexed(index)
+        has_companions = device.pci_function is not None
+        result = inserted(result, numbered) if has_companions else (*result, numbered)
+    return result
 
 
-def _companion_index(device: Device, before: list[Device]) -> int | None:
-    """Give the index of the last main controller before a companion."""
-    if not device.is_companion or device.bus_key is None:
+def _index_of_companions(device: Device, before: Devices) -> int | None:
+    """Give the index of the slot that was begun last and lacks the device's function."""
+    functions: dict[int, set[int]] = {}
+    for other in before:
+        if other.pci_function is not None and other.bus_key and device.bus_key:
+            functions.setdefault(other.bus_key[1], set()).add(other.pci_function)
+    if device.pci_function is None or not functions:
         return None
-    for other in reversed(before):
-        if other.bus_key and other.bus_key[0] == device.bus_key[0]:
-            return other.bus_key[1]
-    return None
+    last = list(functions)[-1]
+    return None if device.pci_function in functions[last] else last
 
 
 def _with_implied(context: Context) -> Devices:

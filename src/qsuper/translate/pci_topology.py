@@ -126,22 +126,11 @@ class Topology:
         """
         self.is_express = buses[0] is PciModel.PCIE_ROOT
         self.to_pci = PciModel.DMI_BRIDGE if prefers_dmi else PciModel.PCIE_TO_PCI
+        self.usual = PciModel.ROOT_PORT if self.is_express else PciModel.PCI_BRIDGE
+        """What a bus is that nothing but a higher index brings about."""
         self.buses = [
-            PciBus(index, buses.get(index) or self._default(buses, index))
-            for index in range(max(buses) + 1)
+            PciBus(index, buses.get(index, self.usual)) for index in range(max(buses) + 1)
         ]
-
-    def _default(self, buses: dict[int, PciModel], index: int) -> PciModel:
-        """Give the model of a bus that only an index above it brings about."""
-        if not self.is_express:
-            return PciModel.PCI_BRIDGE
-        have = buses.values()
-        needs_bridge = PciModel.PCI_BRIDGE in have and not (
-            {PciModel.DMI_BRIDGE, PciModel.PCIE_TO_PCI} & set(have)
-        )
-        if needs_bridge and index == min(set(range(max(buses))) - buses.keys()):
-            return PciModel.DMI_BRIDGE
-        return PciModel.ROOT_PORT
 
     def next(self, kind: PciKind, function: int = 0) -> PciAddress | None:
         """Give the lowest free place for *kind* on the lowest bus that takes it."""
@@ -163,8 +152,7 @@ class Topology:
     def grow_to(self, index: int, kind: PciKind) -> None:
         """Add buses until *index* exists, of the sort that a device of *kind* wants."""
         while len(self.buses) <= index:
-            usual = PciModel.ROOT_PORT if self.is_express else PciModel.PCI_BRIDGE
-            for model in list(self._growth(kind)) or [usual]:
+            for model in list(self._growth(kind)) or [self.usual]:
                 self._add(model)
 
     def fault(self, address: PciAddress, kind: PciKind | None) -> str:

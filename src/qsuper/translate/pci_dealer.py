@@ -18,9 +18,6 @@ _I440FX_IDE: Final = (1, 1)
 _Q35_BOARD: Final = ((0x1F, 0), (0x1F, 3))  # ISA bridge, SMBus
 _Q35_SATA: Final = (0x1F, 2)
 
-Group = tuple[str, int]
-"""The `bus_key` of controllers that are functions of one slot."""
-
 
 class Dealer:
     """Deals the places of one run; `places` has them by number of the device."""
@@ -40,7 +37,6 @@ class Dealer:
         self._devices = context.domain.devices
         self._board = frozenset(_board(context))
         self._owners: dict[tuple[int, int, int], Device] = {}
-        self._groups: dict[Group, PciAddress] = {}
 
     def reserve(self) -> None:
         """Take the places that the file itself names, and those of the board.
@@ -102,27 +98,22 @@ class Dealer:
         if fault:
             raise ConfigError(f"<{device.TAG}>: PCI address {_text(address)} {fault}", at=device.at)
         self._topology.buses[address.bus].take(address.slot, address.function, kind=kind)
-        if device.pci_function is not None and device.bus_key:
-            self._groups.setdefault(device.bus_key, address)
 
     def _preferred(self, device: Device, kind: PciKind) -> PciAddress | None:
-        if device.pci_function is not None and device.bus_key in self._groups:
-            return None  # it goes where its companions are
         for place in device.pci_preferred(self._context):
             if place is None:
                 return self._placed(device, kind)
             bus = self._topology.buses[place.bus]
             if place.slot not in bus.slots:
                 bus.take(place.slot, place.function, kind=kind)
-                self._remember(device, place)
                 return place
         return None
 
     def _placed(self, device: Device, kind: PciKind) -> PciAddress:
         function = device.pci_function
-        first = self._groups.get(device.bus_key) if device.bus_key else None
+        first = None if function is None else self._first_companion(device)
         if function is not None and first is not None:
-            place = replace(first, function=function, multifunction=None)
+            place = replace(first, function=function, multifunction=None if function else True)
             bus = self._topology.buses[place.bus]
             if bus.has(place.slot, function):
                 raise ConfigError(f"PCI address {_text(place)} is used twice", at=device.at)
@@ -132,12 +123,16 @@ class Dealer:
         if found is None:
             hint = "add a PCI controller, or take devices away"
             raise ConfigError(f"<{device.TAG}>: no PCI slot is left", at=device.at, hint=hint)
-        self._remember(device, found)
         return found
 
-    def _remember(self, device: Device, place: PciAddress) -> None:
-        if device.pci_function is not None and device.bus_key:
-            self._groups[device.bus_key] = place
+    def _first_companion(self, device: Device) -> PciAddress | None:
+        """Give the place of the first controller that shares a slot with *device* and has one."""
+        for number, other in enumerate(self._devices):
+            if other.pci_function is not None and other.bus_key == device.bus_key:
+                place = self.places.get(number, other.address)
+                if isinstance(place, PciAddress):
+                    return place
+        return None
 
 
 def _board(context: Context) -> Iterator[tuple[int, int]]:

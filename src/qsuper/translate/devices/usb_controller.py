@@ -163,7 +163,7 @@ class UsbController(Device):
     def pci_preferred(self, context: Context) -> Iterator[PciAddress | None]:
         if self.model is UsbModel.ICH9_UHCI1 and context.site.is_q35:
             for slot in _Q35_SLOTS:
-                yield PciAddress(bus=0, slot=slot)
+                yield PciAddress(bus=0, slot=slot, multifunction=True)
 
     def stem(self, context: Context) -> str:
         del context

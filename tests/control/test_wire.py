@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qsuper.control import wire
@@ -19,6 +19,7 @@ JSON = st.recursive(
 MESSAGES = st.lists(st.dictionaries(st.text(), JSON), max_size=5)
 
 
+@settings(max_examples=50)
 @given(MESSAGES, st.sampled_from([None, 2]), st.integers(1, 20), st.sampled_from(["", "\n", " "]))
 def test_messages_are_found_however_they_come(
     messages: list[Any], indent: int | None, size: int, between: str

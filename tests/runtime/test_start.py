@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -225,3 +226,40 @@ def test_the_emulator_log_says_how_it_was_started() -> None:
     with supervised(pair()):
         first = log("A", "qemu.log").read_text().splitlines()[0]
         assert "starting: /usr/bin/qemu-system-x86_64 -name guest=A," in first
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="mounts a file system")
+def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no room for the plan; the message says so, and nothing is left."""
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16k,mode=0700", "qsuper-test", str(small)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("may not mount here")
+    try:
+        monkeypatch.setenv("QSUPER_RUNTIME_DIR", str(small / "run"))
+        plan = pair()
+        filled = replace(plan.members[0], xml="x" * 100_000)
+        with Supervisor(replace(plan, members=(filled, *plan.members[1:]))) as supervisor:
+            report = supervisor.wait_report()
+            assert "No space left on device" in report["error"]
+            assert supervisor.wait_ended() == 1
+        assert leftovers() == []
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+def test_many_members() -> None:
+    """Thirty dependencies start, pause and end with their primary."""
+    bare = replace(
+        domain("A"),
+        consoles=(),
+        options=(Option.word("machine", "none"), Option.word("display", "none")),
+    )
+    names = [f"B{number}" for number in range(30)]
+    plan = group([(bare, names)], [replace(bare, name=name) for name in names])
+    with supervised(plan) as supervisor:
+        assert set(supervisor.ask("suspend", domain="A")["domains"].values()) == {"paused"}
+        assert len(supervisor.ask("destroy", domain="A")["domains"]) == 31
+        assert supervisor.wait_ended() == 0
+    assert leftovers() == []

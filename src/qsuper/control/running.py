@@ -71,7 +71,7 @@ async def _run(start: Start) -> int:
     group = Group(start.plan, guests, start.policies, emit)
     commands = Commands(group, grace_s=start.grace_s)
     obedience = Obedience(group, grace_s=start.grace_s, foreground=start.foreground)
-    server = Server(start.listener, commands, group.ended)
+    server = Server(start.listener, commands, lambda: not group.live)
     telling.append(server)
     try:
         async with qmp.open_loop(), trio.open_nursery() as nursery:

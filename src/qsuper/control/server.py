@@ -9,7 +9,7 @@ import socket
 import struct
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import trio
@@ -29,18 +29,20 @@ _CREDENTIALS: Final = struct.Struct("3i")  # pid, uid, gid: struct ucred, unix(7
 class Server:
     """Serves the commands to clients, and the events to those that ask."""
 
-    def __init__(self, listener: socket.socket, commands: Commands, ended: trio.Event) -> None:
+    def __init__(
+        self, listener: socket.socket, commands: Commands, has_ended: Callable[[], bool]
+    ) -> None:
         """Take a listening socket.
 
         Args:
             listener: It is closed when the server ends.
             commands: What clients can ask for.
-            ended: All members have ended.
+            has_ended: Tells whether all members have ended.
         """
         listener.setblocking(False)  # noqa: FBT003 - as socket names it
         self._listener = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
         self._commands = commands
-        self._ended = ended
+        self._has_ended = has_ended
         self._free = trio.Event()
         self._clients: set[_Client] = set()
         self._busy = 0
@@ -82,7 +84,7 @@ class Server:
         except Exception as error:  # noqa: BLE001 - a bug in one command must not end the guests
             traceback.print_exc(file=sys.stderr)
             return wire.refusal(QsuperError(f"internal error: {error!r}"), request.tag)
-        if self._ended.is_set():
+        if self._has_ended():
             await self._free.wait()
         return wire.answer(value, request.tag)
 

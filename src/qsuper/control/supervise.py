@@ -5,6 +5,7 @@ plan is awaited, the QEMUs are spawned without it, and only then it takes over.
 """
 
 import contextlib
+import errno
 import json
 import os
 import sys
@@ -24,6 +25,20 @@ from qsuper.runtime.resources import Shares
 from qsuper.runtime.tail import Tail, open_tails
 
 _RUNNING: Final = "qsuper.control.running"
+
+
+_SHORT_OF: Final = frozenset(
+    {
+        errno.EACCES,
+        errno.EDQUOT,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOMEM,
+        errno.ENOSPC,
+        errno.EROFS,
+    }
+)
+"""What the host lacks or forbids; any other system error is a bug, and keeps its traceback."""
 
 
 class Settings(NamedTuple):
@@ -71,6 +86,14 @@ def supervise(settings: Settings, plan_fd: int, report_fd: int | None) -> int:
             raise
         report.send({"error": str(error), "exit-status": error.exit_status})
         return error.exit_status
+    except OSError as error:
+        if error.errno not in _SHORT_OF:
+            raise
+        failure = QsuperError(f"{error.filename or 'qsuper'}: {error.strerror}")
+        if report_fd is None:
+            raise failure from error
+        report.send({"error": str(failure), "exit-status": failure.exit_status})
+        return failure.exit_status
     finally:
         report.close()
         early.restore()

@@ -5,7 +5,7 @@ import fcntl
 import os
 import stat
 from collections.abc import Generator, Iterable, Mapping
-from typing import Final, assert_never
+from typing import Final
 
 from qsuper.errors import QsuperError, UnavailableError
 from qsuper.options import Access, OpenFile, Resource, SharedMemory, Tap, UnixListener, VhostNet
@@ -95,7 +95,8 @@ class Inherited:
                 case VhostNet():
                     number = _vhost_net()
                 case _:
-                    assert_never(resource)
+                    kind = type(resource).__name__
+                    raise UnavailableError(f"{resource.name}: a {kind} cannot be made yet")
             self._own.append(number)
             self.numbers[resource.name] = number
         return self.numbers

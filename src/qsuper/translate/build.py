@@ -45,7 +45,7 @@ def _options(context: Context) -> Iterator[Option]:
 def _head(context: Context) -> Iterator[Option]:
     """Give what the machine is made of: board, CPUs, memory."""
     domain, site = context.domain, context.site
-    panics = any(getattr(device, "model", None) == "hyperv" for device in context.devices("panic"))
+    panics = any(device.needs_hv_crash for device in domain.devices)
     plugged_bytes = sum(device.plugged_bytes for device in domain.devices)
     yield from domain.passthrough.compat_options()
     yield from domain.os.firmware_options(site)

@@ -231,6 +231,11 @@ class Device(ABC):
         """How much of `<memory>` the device brings: dimm, nvdimm, virtio-mem."""
         return 0
 
+    @property
+    def needs_hv_crash(self) -> bool:
+        """Whether `-cpu` must offer Hyper-V's crash registers."""
+        return False
+
     def machine_props(self, context: Context) -> Props:
         """Give what the device adds to `-machine`: iommu, nvdimm, pcspk-audiodev, graphics."""
         del context

@@ -52,6 +52,10 @@ class Panic(Device):
         del context
         return PciKind.INTEGRATED if self.model is Model.PVPANIC else None
 
+    @property
+    def needs_hv_crash(self) -> bool:
+        return self.model is Model.HYPERV
+
     def problems(self, context: Context) -> Iterator[ConfigError]:
         site = context.site
         fits = {

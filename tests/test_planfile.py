@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from qsuper import planfile
 from qsuper.options import (
     Access,
+    Doorbell,
     Handle,
     OpenFile,
     Option,
@@ -18,12 +19,25 @@ from qsuper.options import (
     UnixListener,
     VhostNet,
 )
-from qsuper.plan import Console, ConsoleKind, GroupPlan, LaunchPlan, Lifecycle, Member, OnEnd, Role
+from qsuper.plan import (
+    Console,
+    ConsoleKind,
+    GroupPlan,
+    LaunchPlan,
+    Lifecycle,
+    Member,
+    OnEnd,
+    OnSignal,
+    Role,
+    Signal,
+    Vector,
+)
 
 RESOURCES = (
     UnixListener(name="a", path="/run/a.sock"),
     OpenFile(name="b", path="/log", access=Access.APPEND),
     SharedMemory(name="c", share="mailbox", size_bytes=4096),
+    Doorbell(name="f", share="mailbox", size_bytes=4096, vectors=2, is_private=True),
     Tap(name="d", bridge="br0"),
     VhostNet(name="e"),
 )
@@ -54,6 +68,8 @@ def plan(name: str) -> LaunchPlan:
         env={"A": "b"},
         consoles=(Console(alias="serial0", chardev="charserial0", kind=ConsoleKind.PTY),),
         lifecycle=Lifecycle(on_crash=OnEnd.RESTART),
+        boot=Vector(share="mailbox", number=0),
+        signals=(Signal(vector=Vector(share="mailbox", number=1), verb=OnSignal.RESET),),
     )
 
 
@@ -72,8 +88,10 @@ def test_a_group_comes_back_as_it_went_in() -> None:
     assert back.name == "a"
     assert back.members[0].plan.lifecycle == GROUP.members[0].plan.lifecycle
     assert tuple(back.members[0].plan.resources()) == RESOURCES
-    assert [option.argv(dict.fromkeys("abcde", 3)) for option in back.members[1].plan.options] == [
-        option.argv(dict.fromkeys("abcde", 3)) for option in GROUP.members[1].plan.options
+    assert back.members[0].plan.boot == GROUP.members[0].plan.boot
+    assert back.members[0].plan.signals == GROUP.members[0].plan.signals
+    assert [option.argv(dict.fromkeys("abcdef", 3)) for option in back.members[1].plan.options] == [
+        option.argv(dict.fromkeys("abcdef", 3)) for option in GROUP.members[1].plan.options
     ]
 
 

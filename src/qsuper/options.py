@@ -9,9 +9,10 @@ option.
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import Final, Self, TypeAlias, cast
+
+from msgspec import Struct
 
 
 @unique
@@ -27,8 +28,7 @@ class Access(StrEnum):
     """Read and written, and never made: a device of the host."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnixListener:
+class UnixListener(Struct, frozen=True, kw_only=True):
     """A listening UNIX socket that QEMU inherits."""
 
     name: str
@@ -36,8 +36,7 @@ class UnixListener:
     """Where it is bound; None: `<name>.sock` in the domain's runtime directory."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenFile:
+class OpenFile(Struct, frozen=True, kw_only=True):
     """A file that is opened, and made if need be, for QEMU to inherit."""
 
     name: str
@@ -45,18 +44,33 @@ class OpenFile:
     access: Access = Access.READ
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SharedMemory:
+class SharedMemory(Struct, frozen=True, kw_only=True):
     """Memory that every member of the group naming *share* maps: a sealed memfd."""
 
     name: str
     share: str
     """Its name in the group; members that use one name get one memory."""
     size_bytes: int
+    """Of the whole memory, whichever part of it a member uses."""
+    on_host: bool = False
+    """It is the file /dev/shm/*share*, for programs outside the group."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tap:
+class Doorbell(Struct, frozen=True, kw_only=True):
+    """A connection to the group's own ivshmem server of memory *share*."""
+
+    name: str
+    share: str
+    size_bytes: int
+    vectors: int
+    """How many the device has."""
+    is_private: bool = False
+    """It sees itself as peer 0."""
+    on_host: bool = False
+    """As for `SharedMemory`."""
+
+
+class Tap(Struct, frozen=True, kw_only=True):
     """A tap device's descriptor."""
 
     name: str
@@ -66,20 +80,18 @@ class Tap:
     queue: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VhostNet:
+class VhostNet(Struct, frozen=True, kw_only=True):
     """/dev/vhost-net, opened."""
 
     name: str
     queue: int = 0
 
 
-Resource: TypeAlias = UnixListener | OpenFile | SharedMemory | Tap | VhostNet
+Resource: TypeAlias = UnixListener | OpenFile | SharedMemory | Doorbell | Tap | VhostNet
 """What must be made before the spawn and is inherited. `name` is unique within a domain."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Handle:
+class Handle(Struct, frozen=True, kw_only=True):
     """A value that stands for an inherited descriptor.
 
     Printed without numbers (`qsuper translate`) it is *shown*, what a person can paste. At launch
@@ -92,20 +104,17 @@ class Handle:
     live_key: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Joined:
+class Joined(Struct, frozen=True):
     """Handles whose values are written as one word, colons between: `fds=3:4:5`."""
 
     handles: tuple[Handle, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Null:
+class Null(Struct, frozen=True):
     """JSON's null, which None can't say: that leaves a prop out."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AtLaunch:
+class AtLaunch(Struct, frozen=True, kw_only=True):
     """A value that is one thing printed and another run, such as a path in the runtime directory.
 
     Where either is None, the prop is not there.
@@ -136,8 +145,7 @@ class Form(StrEnum):
 _BARE: Final = re.compile(r"[A-Za-z0-9_.:+-]+")  # can be nothing but the implied key's value
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(Struct, frozen=True):
     """`-name props`. Use the constructors `json`, `keyed`, `word`, `flag` and `raw`.
 
     A prop that is None is left out.

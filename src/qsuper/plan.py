@@ -1,8 +1,9 @@
 """What the translator hands to the runtime: everything it needs, and no XML."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum, unique
+
+from msgspec import Struct, field
 
 from qsuper.options import Option, Resource
 
@@ -20,8 +21,7 @@ class OnEnd(StrEnum):
     COREDUMP_RESTART = "coredump-restart"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lifecycle:
+class Lifecycle(Struct, frozen=True, kw_only=True):
     """What the guest's own actions lead to."""
 
     on_poweroff: OnEnd = OnEnd.DESTROY
@@ -43,8 +43,7 @@ class ConsoleKind(StrEnum):
     """Cannot be attached to: null, a client socket, stdio, ..."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Console:
+class Console(Struct, frozen=True, kw_only=True):
     """A serial port, console, parallel port or channel with a character device."""
 
     alias: str
@@ -58,16 +57,40 @@ class Console:
     """The XML names a log file of its own."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seed:
+class Seed(Struct, frozen=True, kw_only=True):
     """A file that is copied from a template before the start, where it does not exist yet."""
 
     path: str
     template: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LaunchPlan:
+@unique
+class OnSignal(StrEnum):
+    """What a signal from a guest to the supervisor does to a domain, by its group's rules."""
+
+    SUSPEND = "suspend"
+    RESUME = "resume"
+    RESET = "reset"
+    SHUTDOWN = "shutdown"
+    DESTROY = "destroy"
+
+
+class Vector(Struct, frozen=True, kw_only=True):
+    """One of the supervisor's vectors."""
+
+    share: str
+    """Name of the memory whose doorbell it is."""
+    number: int
+
+
+class Signal(Struct, frozen=True, kw_only=True):
+    """A vector and what it does to the domain."""
+
+    vector: Vector
+    verb: OnSignal
+
+
+class LaunchPlan(Struct, frozen=True, kw_only=True):
     """How to start one domain."""
 
     name: str
@@ -85,6 +108,9 @@ class LaunchPlan:
     lifecycle: Lifecycle = Lifecycle()
     seeds: tuple[Seed, ...] = ()
     """The firmware's variables, unless they have no template."""
+    boot: Vector | None = None
+    """It stays paused until this is rung."""
+    signals: tuple[Signal, ...] = ()
 
     def resources(self) -> Iterator[Resource]:
         """Give what must be made before the spawn, each once, in the order of the options."""
@@ -104,8 +130,7 @@ class Role(StrEnum):
     DEPENDENCY = "dependency"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
+class Member(Struct, frozen=True, kw_only=True):
     """A domain of a group."""
 
     plan: LaunchPlan
@@ -118,8 +143,7 @@ class Member:
     """That file's text, kept for the record."""
 
 
-@dataclass(frozen=True, slots=True)
-class GroupPlan:
+class GroupPlan(Struct, frozen=True):
     """One or more primaries with their dependencies; what one supervisor runs.
 
     Named after its first primary.

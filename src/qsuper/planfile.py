@@ -1,14 +1,15 @@
 """Group plans as JSON: how a plan reaches the supervisor, and how its successor reads it.
 
-Dataclasses become objects with their class under `$class`, enums their value under `$enum`;
+Structs become objects with their class under `$class`, enums their value under `$enum`;
 tuples become lists and come back as tuples.
 """
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass
 from enum import StrEnum
 from typing import Final, cast
+
+from msgspec import Struct
 
 from qsuper import options, plan
 from qsuper.plan import GroupPlan
@@ -17,6 +18,7 @@ _CLASSES: Final[dict[str, Callable[..., object]]] = {
     kind.__name__: kind
     for kind in (
         options.AtLaunch,
+        options.Doorbell,
         options.Handle,
         options.Joined,
         options.Null,
@@ -32,11 +34,20 @@ _CLASSES: Final[dict[str, Callable[..., object]]] = {
         plan.Lifecycle,
         plan.Member,
         plan.Seed,
+        plan.Signal,
+        plan.Vector,
     )
 }
 _ENUMS: Final = {
     kind.__name__: kind
-    for kind in (options.Access, options.Form, plan.ConsoleKind, plan.OnEnd, plan.Role)
+    for kind in (
+        options.Access,
+        options.Form,
+        plan.ConsoleKind,
+        plan.OnEnd,
+        plan.OnSignal,
+        plan.Role,
+    )
 }
 
 
@@ -65,8 +76,8 @@ def _encode(value: object) -> object:
         if type(value) not in _ENUMS.values():
             return value.value  # a device family's: among the props it is a word for QEMU
         return {"$enum": [type(value).__name__, value.value]}
-    if is_dataclass(value) and not isinstance(value, type):
-        content = {part.name: _encode(getattr(value, part.name)) for part in fields(value)}
+    if isinstance(value, Struct):
+        content = {name: _encode(getattr(value, name)) for name in value.__struct_fields__}
         return {"$class": type(value).__name__, **content}
     if isinstance(value, Mapping):
         mapping = cast("Mapping[str, object]", value)

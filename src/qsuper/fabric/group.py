@@ -1,0 +1,72 @@
+"""All that the members of a group share: memory, and the servers of their doorbells.
+
+Import budget: the standard library; QEMUs are spawned before trio is loaded.
+"""
+
+import socket
+
+from qsuper.errors import QsuperError
+from qsuper.fabric.ivshmem import FIRST_MEMBER, Server
+from qsuper.fabric.memory import Shares
+from qsuper.options import Doorbell, SharedMemory
+from qsuper.plan import GroupPlan
+
+
+class Fabric:
+    """The fabric of one group; it lives until closed."""
+
+    def __init__(self, plan: GroupPlan) -> None:
+        """Make what the members of *plan* share; `close` it whatever follows.
+
+        Raises:
+            QsuperError: two members want one memory in two sizes, or there is no more memory, or
+                there are no more descriptors.
+        """
+        self.servers: dict[str, Server] = {}
+        """By the name of the memory."""
+        self._shares = Shares()
+        try:
+            self._make_servers(plan)
+        except BaseException:
+            self.close()
+            raise
+
+    def _make_servers(self, plan: GroupPlan) -> None:
+        numbers = peer_numbers(plan)
+        members: dict[str, dict[str, tuple[int, int]]] = {}
+        memory: dict[str, int] = {}
+        for member in plan.members:
+            for resource in member.plan.resources():
+                if not isinstance(resource, Doorbell):
+                    continue
+                name = member.plan.name
+                mine = members.setdefault(resource.share, {})
+                if name in mine:
+                    raise QsuperError(f"{name}: two doorbells on shmem {resource.share!r}")
+                mine[name] = numbers[name], resource.vectors
+                memory[resource.share] = self.memory(resource)
+        for share, peers in members.items():
+            self.servers[share] = Server(share, memory[share], peers)
+
+    def memory(self, resource: SharedMemory | Doorbell) -> int:
+        """Give the descriptor of a memory; it stays ours. Errors as of `Shares.memory`."""
+        return self._shares.memory(resource.share, resource.size_bytes, on_host=resource.on_host)
+
+    def attach(self, member: str, resource: Doorbell) -> socket.socket:
+        """Give the socket that the QEMU of *member* inherits; errors as of `Server.attach`."""
+        return self.servers[resource.share].attach(member, private=resource.is_private)
+
+    def close(self) -> None:
+        """Give up memory and doorbells; a QEMU that lives keeps its own."""
+        for server in self.servers.values():
+            server.close()
+        self.servers.clear()
+        self._shares.close()
+
+
+def peer_numbers(plan: GroupPlan) -> dict[str, int]:
+    """Give each member's number: the primary is 2, its dependencies follow in document order."""
+    names = dict.fromkeys(
+        name for member in plan.primaries for name in (member.plan.name, *member.needs)
+    )
+    return {name: number for number, name in enumerate(names, start=FIRST_MEMBER)}

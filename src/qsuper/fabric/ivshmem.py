@@ -1,0 +1,181 @@
+"""The ivshmem server of a group's memory: numbers and eventfds that never change.
+
+A stock QEMU corrupts its heap when a peer leaves and one with its number joins. So the group is
+static: all numbers and eventfds are there before the first QEMU is, each QEMU finds all it will
+ever be told in a socket that it inherits, and no join or leave is ever sent to it. A QEMU that
+replaces another takes over its number and eventfds.
+
+The supervisor is a peer itself: number 1. Clients from outside are served by `outside`.
+
+Import budget: the standard library; QEMUs are spawned before trio is loaded.
+"""
+
+import contextlib
+import itertools
+import os
+import socket
+from collections.abc import Mapping
+from typing import Final
+
+from qsuper.errors import QsuperError
+from qsuper.fabric.protocol import NUMBER_MAX, Conversation, Peer
+
+SUPERVISOR: Final = 1
+FIRST_MEMBER: Final = 2
+_FIRST_OUTSIDE: Final = 256
+
+
+class Server:
+    """The server of one memory."""
+
+    def __init__(self, share: str, memory: int, members: Mapping[str, tuple[int, int]]) -> None:
+        """Make all eventfds.
+
+        Args:
+            share: The memory's name.
+            memory: Its descriptor, which stays the caller's.
+            members: Number and vectors of each member that has a doorbell device, by name.
+
+        Raises:
+            QsuperError: there are no more descriptors.
+        """
+        self.share = share
+        self.memory = memory
+        self.vectors = max((vectors for _, vectors in members.values()), default=1)
+        """The supervisor's own, and each outside client's."""
+        self._members = dict(members)
+        self._conversations: dict[str, Conversation] = {}
+        self._peers: dict[int, Peer] = {}
+        try:
+            for number, vectors in ((SUPERVISOR, self.vectors), *members.values()):
+                self._peers[number] = Peer(number, eventfds(vectors))
+        except OSError as error:
+            self.close()
+            raise QsuperError(f"shmem {share!r}: eventfds: {error.strerror}") from error
+        self._first_outside = max(_FIRST_OUTSIDE, max(self._peers) + 1)
+        self._next_outside = self._first_outside
+
+    @property
+    def peers(self) -> tuple[Peer, ...]:
+        """The supervisor and the members."""
+        return tuple(self._peers.values())
+
+    @property
+    def own(self) -> Peer:
+        """The supervisor."""
+        return self._peers[SUPERVISOR]
+
+    def has(self, member: str) -> bool:
+        return member in self._members
+
+    def attach(self, member: str, *, private: bool = False) -> socket.socket:
+        """Give the socket that a member's QEMU inherits, with all it is told.
+
+        Signals that its predecessor did not take are dropped.
+
+        Args:
+            member: Its name.
+            private: It sees itself as 0; the others keep their numbers.
+
+        Raises:
+            QsuperError: there are no more descriptors.
+        """
+        try:
+            return self._attach(member, private=private)
+        except OSError as error:
+            raise QsuperError(f"shmem {self.share!r}: {member}: {error.strerror}") from error
+
+    def _attach(self, member: str, *, private: bool) -> socket.socket:
+        own, vectors = self._members[member]
+        drain(self._peers[own])
+        ours, theirs = socket.socketpair()
+        conversation = Conversation(ours)
+        if predecessor := self._conversations.pop(member, None):
+            predecessor.close()
+        self._conversations[member] = conversation
+        conversation.open(0 if private else own, self.memory)
+        for peer in self._peers.values():
+            number = 0 if private and peer.number == own else peer.number
+            # QEMU complains of more vectors than its device has.
+            conversation.join(Peer(number, peer.eventfds[:vectors]))
+        return theirs
+
+    @property
+    def unsent(self) -> list[Conversation]:
+        """The conversations with more to say than fits into a socket at once."""
+        return [each for each in self._conversations.values() if each.waiting]
+
+    def ring(self, member: str, vector: int) -> None:
+        """Ring a member from outside.
+
+        Raises:
+            QsuperError: it has no such vector.
+        """
+        if member not in self._members:
+            raise QsuperError(f"domain {member!r} has no doorbell on shmem {self.share!r}")
+        number, vectors = self._members[member]
+        if not 0 <= vector < vectors:
+            raise QsuperError(
+                f"domain {member!r} has no vector {vector} on shmem {self.share!r}"
+                f" (it has 0 to {vectors - 1})"
+            )
+        ring(self._peers[number], vector)
+
+    def fresh_number(self, taken: frozenset[int]) -> int:
+        """Give a number that no outside client had for as long as possible.
+
+        Raises:
+            QsuperError: all are taken.
+        """
+        later = range(self._next_outside, NUMBER_MAX + 1)
+        earlier = range(self._first_outside, self._next_outside)
+        for number in itertools.chain(later, earlier):
+            if number not in taken:
+                self._next_outside = number + 1
+                return number
+        raise QsuperError("there are no more peer numbers")
+
+    def close(self) -> None:
+        """Hang up on all, and close the eventfds; the QEMUs keep theirs."""
+        for conversation in self._conversations.values():
+            conversation.close()
+        self._conversations.clear()
+        for peer in self._peers.values():
+            close(peer)
+        self._peers.clear()
+
+
+def eventfds(count: int) -> tuple[int, ...]:
+    """Make *count* eventfds.
+
+    Raises:
+        OSError: there are no more descriptors; none is left over.
+    """
+    made: list[int] = []
+    try:
+        for _ in range(count):
+            made.append(os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC))  # noqa: PERF401 - see except
+    except OSError:
+        for descriptor in made:
+            os.close(descriptor)
+        raise
+    return tuple(made)
+
+
+def ring(peer: Peer, vector: int) -> None:
+    """Ring; a peer that has been rung and has not looked is as good as rung again."""
+    with contextlib.suppress(BlockingIOError):
+        os.eventfd_write(peer.eventfds[vector], 1)
+
+
+def drain(peer: Peer) -> None:
+    """Drop the signals that nobody has taken."""
+    for descriptor in peer.eventfds:
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(descriptor)
+
+
+def close(peer: Peer) -> None:
+    """Close a peer's eventfds."""
+    for descriptor in peer.eventfds:
+        os.close(descriptor)

@@ -1,6 +1,6 @@
 """The options around a plan's own."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from qsuper.options import Option
 from qsuper.runtime.frame import framed

@@ -4,10 +4,10 @@ import json
 import os
 import signal
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from qsuper import paths
 from qsuper.options import Handle, Option, Props, UnixListener

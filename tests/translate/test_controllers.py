@@ -245,3 +245,34 @@ def test_a_disk_on_a_controller_beyond_all() -> None:
     place = "<address type='drive' controller='300' bus='0' target='0' unit='0'/>"
     disk = DISK.format("sda", "scsi").replace("</disk>", f"{place}</disk>")
     assert any("scsi controller 300" in text for text in errors(disk))
+
+
+@pytest.mark.parametrize(
+    ("devices", "machine", "message"),
+    [
+        (
+            "<controller type='usb' model='ehci'><address type='isa'/></controller>",
+            "pc",
+            "not on a bus with such an <address> (type='pci', or none)",
+        ),
+        (
+            "<hub type='usb'><address type='pci' slot='5'/></hub>",
+            "pc",
+            "not on a bus with such an <address> (type='usb', or none)",
+        ),
+        (
+            "<controller type='usb' index='0'><address type='pci' slot='5'/></controller>",
+            "pc",
+            "the address must be bus 0, slot 1, function 2",
+        ),
+        (
+            "<controller type='pci' model='pcie-root'><pcihole64>1</pcihole64></controller>",
+            "virt",
+            "has no <pcihole64> to set",
+        ),
+        (scsi(more="index='0' model='virtio-scsi'").strip() * 2, "pc", "two scsi controllers"),
+    ],
+)
+def test_places_that_are_none(devices: str, machine: str, message: str) -> None:
+    found = errors(devices, machine=machine, arch="aarch64" if machine == "virt" else "x86_64")
+    assert any(message in text for text in found), found

@@ -3,7 +3,7 @@
 Source: libvirt `qemuAssignDeviceAliases`, `qemuProcessPrepareDomainStorage`.
 """
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from qsuper.errors import ConfigError, ConfigErrors
 from qsuper.translate.model import Context, Device, Domain

@@ -4,7 +4,8 @@ Source: libvirt `qemuProcessPrepareDeviceBootorder`, `virDomainDefBootOrderPostP
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from qsuper.errors import ConfigError
 from qsuper.translate.model import Context, Device, Domain

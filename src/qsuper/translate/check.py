@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from qsuper.errors import ConfigError, ConfigErrors, Notice
 from qsuper.translate.model import Context
-from qsuper.translate.pci_check import pci_problems
+from qsuper.translate.placement import place_problems
 
 
 def check(context: Context) -> None:
@@ -43,6 +43,6 @@ def _problems(context: Context) -> Iterator[ConfigError]:
     yield from domain.clock.problems(site)
     yield from domain.pm.problems(site)
     yield from domain.sysinfo.problems(site, uuid=domain.uuid)
-    yield from pci_problems(context)
+    yield from place_problems(context)
     for device in context.domain.devices:
         yield from device.problems(context)

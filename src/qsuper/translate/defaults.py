@@ -5,9 +5,10 @@ Source: libvirt `virDomainDefPostParse`, `qemuDomainDefAddDefaultDevices`,
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Final
 from uuid import UUID, uuid5
+
+from msgspec.structs import replace
 
 from qsuper.errors import ConfigError, ConfigErrors
 from qsuper.translate.boot import boot_problems

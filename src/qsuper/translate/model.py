@@ -1,13 +1,15 @@
 """The domain as the passes see it: parts, devices, and the surroundings they are judged in."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import ClassVar, Self
+
+from msgspec import Struct
 
 from qsuper.errors import ConfigError, Location, Notice
 from qsuper.options import Option, Props
 from qsuper.plan import Console, LaunchPlan
+from qsuper.record import AbstractStruct
 from qsuper.translate.node import Node
 from qsuper.translate.parts.clock import Clock
 from qsuper.translate.parts.cpu import Cpu
@@ -25,8 +27,7 @@ from qsuper.translate.places import Address, Bus, PciAddress, PciKind, PciModel
 from qsuper.translate.site import Site
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Domain:
+class Domain(Struct, frozen=True, kw_only=True):
     """What the XML says; after the passes with everything filled in."""
 
     at: Location
@@ -51,8 +52,7 @@ class Domain:
     """By element in the order of FAMILIES, within an element in the order of definition."""
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(Struct, frozen=True):
     """What a device is judged and built in: the domain around it and the ground it stands on."""
 
     domain: Domain
@@ -73,8 +73,7 @@ class Context:
         return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Device(ABC):
+class Device(AbstractStruct, frozen=True, kw_only=True):
     """A device of the domain: a subclass per XML element, a module per family.
 
     The passes call, in this order: `claims`, `parse`; `missing`, `defaulted`, `implied` (defaults);
@@ -251,8 +250,7 @@ class Device(ABC):
         return iter(())
 
 
-@dataclass(frozen=True, slots=True)
-class Need:
+class Need(Struct, frozen=True):
     """A controller that a device implies."""
 
     kind: str
@@ -261,8 +259,7 @@ class Need:
     model: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Translation:
+class Translation(Struct, frozen=True):
     """What the passes give for one file."""
 
     plan: LaunchPlan

@@ -1,6 +1,6 @@
 """The translation as a whole: a file's tree in, a launch plan out."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from qsuper.caps import Caps
 from qsuper.translate.address import assign_addresses

@@ -4,7 +4,8 @@ Source: libvirt `qemuDomainAssignPCIAddresses`.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from qsuper.translate.controllers import inserted, supply
 from qsuper.translate.families import FAMILIES

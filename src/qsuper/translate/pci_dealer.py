@@ -5,8 +5,9 @@ Source: libvirt `qemuDomainCollectPCIAddress`, `qemuDomainValidateDevicePCISlots
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from qsuper.errors import ConfigError, ConfigErrors
 from qsuper.translate.model import Context, Device

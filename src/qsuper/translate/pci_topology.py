@@ -5,8 +5,9 @@ Source: libvirt `virDomainPCIAddressBusSetModel`, `virDomainPCIAddressFlagsCompa
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct, field
 
 from qsuper.translate.places import PciAddress, PciKind, PciModel
 
@@ -17,8 +18,7 @@ _ENDPOINTS: Final = frozenset({PciKind.CONVENTIONAL, PciKind.EXPRESS, PciKind.IN
 _BRIDGED: Final = frozenset({PciKind.CONVENTIONAL, PciKind.PCI_BRIDGE})
 
 
-@dataclass(frozen=True, slots=True)
-class BusRule:
+class BusRule(Struct, frozen=True):
     """What a sort of bus takes."""
 
     accepts: frozenset[PciKind]
@@ -59,8 +59,7 @@ RULES: Final = {
 }
 
 
-@dataclass(slots=True)
-class Slot:
+class Slot(Struct):
     """A slot that is in use."""
 
     functions: set[int] = field(default_factory=set[int])

@@ -1,12 +1,12 @@
 """Places on buses, and what a device asks for when it has none yet."""
 
-from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import TypeAlias
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PciAddress:
+
+class PciAddress(Struct, frozen=True, kw_only=True):
     """`<address type='pci'>`."""
 
     bus: int
@@ -18,8 +18,7 @@ class PciAddress:
     domain: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DriveAddress:
+class DriveAddress(Struct, frozen=True, kw_only=True):
     """`<address type='drive'>`: IDE, SATA, SCSI, floppy."""
 
     controller: int = 0
@@ -28,8 +27,7 @@ class DriveAddress:
     unit: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UsbAddress:
+class UsbAddress(Struct, frozen=True, kw_only=True):
     """`<address type='usb'>`."""
 
     bus: int
@@ -37,8 +35,7 @@ class UsbAddress:
     """`1`, or through hubs `1.2.4`; None: still to be dealt."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VirtioSerialAddress:
+class VirtioSerialAddress(Struct, frozen=True, kw_only=True):
     """`<address type='virtio-serial'>`."""
 
     controller: int = 0
@@ -47,29 +44,25 @@ class VirtioSerialAddress:
     """None: still to be dealt."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CcidAddress:
+class CcidAddress(Struct, frozen=True, kw_only=True):
     """`<address type='ccid'>`."""
 
     controller: int
     slot: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IsaAddress:
+class IsaAddress(Struct, frozen=True, kw_only=True):
     """`<address type='isa'>`."""
 
     iobase: int | None = None
     irq: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class MmioAddress:
+class MmioAddress(Struct, frozen=True):
     """`<address type='virtio-mmio'>`: QEMU places the device."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DimmAddress:
+class DimmAddress(Struct, frozen=True, kw_only=True):
     """`<address type='dimm'>`."""
 
     slot: int | None = None

@@ -4,8 +4,9 @@ Source: libvirt `qemuDomainAssignUSBAddresses`, `virDomainUSBAddressFindFreePort
 """
 
 import re
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from qsuper.errors import ConfigError, ConfigErrors
 from qsuper.translate.controllers import supply
@@ -57,7 +58,11 @@ def assign_usb(context: Context) -> Context:
     """
     context = _with_hubs(context)
     devices = list(context.domain.devices)
-    wanting = [n for n, device in enumerate(devices) if device.bus(context) is Bus.USB]
+    wanting = [
+        number
+        for number, device in enumerate(devices)
+        if device.bus(context) is Bus.USB and isinstance(device.address, UsbAddress | None)
+    ]
     wanting.sort(key=lambda number: devices[number].USB_TURN)
     buses = _buses(devices)
     if wanting and not buses:

@@ -4,7 +4,8 @@ Source: libvirt `qemuDomainAssignVirtioSerialAddresses`.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from qsuper.errors import ConfigError
 from qsuper.translate.controllers import inserted, supply
@@ -30,7 +31,7 @@ def assign_virtio_serial(context: Context) -> Context:
             continue
         if isinstance(device.address, VirtioSerialAddress) and device.address.port is not None:
             _reserve(free, device, device.address)
-        else:
+        elif isinstance(device.address, VirtioSerialAddress | None):
             wanting.append((number, device))
     wanting.sort(key=lambda row: row[1].FIRST_SERIAL_PORT)
     devices = list(context.domain.devices)

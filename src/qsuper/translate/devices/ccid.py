@@ -4,8 +4,9 @@ Source: libvirt `formatdomain.rst`, "Controllers"; `qemuBuildControllerDevProps`
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from typing import ClassVar, Self
+
+from msgspec.structs import replace
 
 from qsuper.errors import Location
 from qsuper.options import Option
@@ -16,8 +17,7 @@ from qsuper.translate.node import Node
 from qsuper.translate.places import Bus, UsbTurn
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CcidController(Device):
+class CcidController(Device, frozen=True, kw_only=True):
     """A USB smartcard reader."""
 
     TAG: ClassVar[str] = "controller"

@@ -4,7 +4,6 @@ Source: libvirt `formatdomain.rst`, "Hub devices"; `qemuBuildHubDevProps`.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import ClassVar, Final, Self
 
 from qsuper.errors import Location
@@ -17,8 +16,7 @@ from qsuper.translate.places import Bus, UsbTurn
 _PORTS: Final = 8
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hub(Device):
+class Hub(Device, frozen=True, kw_only=True):
     """A USB hub: one port becomes eight."""
 
     TAG: ClassVar[str] = "hub"

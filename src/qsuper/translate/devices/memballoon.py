@@ -4,8 +4,10 @@ Source: libvirt `formatdomain.rst`, "Memory balloon device"; `qemuBuildMemballoo
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
 from typing import ClassVar, Final, Self
+
+from msgspec import field
+from msgspec.structs import replace
 
 from qsuper.errors import ConfigError
 from qsuper.options import Option
@@ -23,8 +25,7 @@ from qsuper.translate.virtio import (
 _NONE: Final = "none"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Memballoon(Device):
+class Memballoon(Device, frozen=True, kw_only=True):
     """The virtio memory balloon, or the word that there is none."""
 
     TAG: ClassVar[str] = "memballoon"

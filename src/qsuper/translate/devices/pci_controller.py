@@ -4,8 +4,9 @@ Source: libvirt `formatdomain.rst`, "Controllers"; `qemuBuildControllerPCIDevPro
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from typing import ClassVar, Final, Self
+
+from msgspec.structs import replace
 
 from qsuper.errors import ConfigError, Location
 from qsuper.options import Option, Value
@@ -43,8 +44,7 @@ _FIRST_FREE_BUS_NR: Final = 256
 _DMI_SLOT: Final = 0x1E
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PciController(Device):
+class PciController(Device, frozen=True, kw_only=True):
     """A PCI bus with what gives it."""
 
     TAG: ClassVar[str] = "controller"
@@ -149,7 +149,9 @@ class PciController(Device):
             yield self._wrong(f"model='{self.model}' can't have index {self.index}", "roots have 0")
         elif self.index == 0:
             yield from self._root_problems(context)
-        if self.hole_kib is not None and self.model not in _ROOTS:
+        if self.hole_kib is not None and not (context.site.is_q35 or context.site.is_i440fx):
+            yield self._wrong(f"machine '{context.site.machine}' has no <pcihole64> to set")
+        elif self.hole_kib is not None and self.model not in _ROOTS:
             yield self._wrong("<pcihole64> belongs to the root")
         if self.index and isinstance(self.address, PciAddress) and self.address.bus >= self.index:
             text = f"it has index {self.index} and is plugged into bus {self.address.bus}"

@@ -4,9 +4,11 @@ Source: libvirt `formatdomain.rst`, "Controllers"; `qemuBuildControllerSCSIDevPr
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
 from enum import StrEnum, unique
 from typing import ClassVar, Final, Self
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from qsuper.errors import ConfigError, Location
 from qsuper.options import Option, Value
@@ -65,16 +67,14 @@ _VIRTIO: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ThreadMapping:
+class ThreadMapping(Struct, frozen=True, kw_only=True):
     """An iothread with the queues that it serves; none: QEMU deals them out."""
 
     iothread: int
     queues: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScsiController(Device):
+class ScsiController(Device, frozen=True, kw_only=True):
     """A SCSI host bus adapter."""
 
     TAG: ClassVar[str] = "controller"

@@ -5,9 +5,10 @@ Source: libvirt `formatdomain.rst`, "Controllers"; `qemuDomainControllerDefPostP
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from enum import StrEnum, unique
 from typing import ClassVar, Final, Self
+
+from msgspec.structs import replace
 
 from qsuper.errors import ConfigError, Location
 from qsuper.options import Option, Value
@@ -73,11 +74,11 @@ _XHCI: Final = (UsbModel.NEC_XHCI, UsbModel.QEMU_XHCI)
 _MOST_XHCI_PORTS: Final = 15
 _ARM_BOARDS: Final = ("versatilepb", "realview")
 """Arm boards that have USB without being asked."""
+_I440FX_PLACE: Final = PciAddress(bus=0, slot=1, function=2)
 _Q35_SLOTS: Final = (0x1D, 0x1A)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UsbController(Device):
+class UsbController(Device, frozen=True, kw_only=True):
     """A USB controller, or the word that there is none."""
 
     TAG: ClassVar[str] = "controller"
@@ -129,10 +130,14 @@ class UsbController(Device):
         first_port = self.first_port
         if first_port is None and model:
             first_port = _FIRST_PORT.get(model)
-        address = self.address
-        if address is None and self.index == 0 and model is UsbModel.PIIX3_UHCI and site.is_i440fx:
-            address = PciAddress(bus=0, slot=1, function=2)
-        return replace(self, model=model, first_port=first_port, address=address)
+        device = replace(self, model=model, first_port=first_port)
+        if self.address is None and device._is_on_board(site):  # noqa: SLF001 - of this class
+            return replace(device, address=_I440FX_PLACE)
+        return device
+
+    def _is_on_board(self, site: Site) -> bool:
+        """Whether it is a function of the i440fx' own chip."""
+        return self.index == 0 and self.model is UsbModel.PIIX3_UHCI and site.is_i440fx
 
     def indexed(self, index: int) -> Self:
         return replace(self, index=index)
@@ -181,6 +186,13 @@ class UsbController(Device):
             yield self._wrong("this QEMU has none of the default models", "write model=")
         elif not context.site.caps.has_type(_DRIVER[self.model]):
             yield self._wrong(f"this QEMU has no {_DRIVER[self.model]}", "write another model=")
+        place = self.address
+        if (
+            self._is_on_board(context.site)
+            and isinstance(place, PciAddress)
+            and replace(place, multifunction=None) != _I440FX_PLACE
+        ):
+            yield self._wrong("the address must be bus 0, slot 1, function 2", "remove it")
         if self.ports is not None and self.model not in _XHCI:
             yield self._wrong("ports= is for nec-xhci and qemu-xhci only")
         elif self.ports is not None and self.ports > _MOST_XHCI_PORTS:

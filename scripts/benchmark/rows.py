@@ -5,11 +5,11 @@ import statistics
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import psutil
+from msgspec import Struct
 
 from scripts.benchmark.lab import Lab
 from scripts.benchmark.translation import translation
@@ -17,8 +17,7 @@ from scripts.benchmark.translation import translation
 _IDLE_S: Final = 3.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class Row(Struct, frozen=True, kw_only=True):
     """One line of the table."""
 
     name: str

@@ -6,8 +6,9 @@ those tells.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final, Self
+
+from msgspec import Struct, field
 
 Json = Any  # a QMP reply: whatever QEMU says
 Transcript = Mapping[str, Json]
@@ -16,8 +17,7 @@ LIBVIRT_ARCH: Final = {"arm": "armv7l", "i386": "i686"}
 """QEMU's names of architectures that libvirt spells otherwise."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
+class Machine(Struct, frozen=True, kw_only=True):
     """A machine type, from `query-machines`."""
 
     name: str
@@ -35,8 +35,7 @@ class Machine:
     is_default: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Schema:
+class Schema(Struct, frozen=True):
     """The reply to `query-qmp-schema`, searched by path."""
 
     entries: Mapping[str, Json]
@@ -77,8 +76,7 @@ class Schema:
         return False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Caps:
+class Caps(Struct, frozen=True, kw_only=True):
     """What one emulator can do."""
 
     arch: str

@@ -40,7 +40,7 @@ class _AllProps(Mapping[str, frozenset[str]]):
         return 0
 
 
-class _AllPaths(Schema):
+class _AllPaths(Schema, frozen=True):
     """A schema with all paths but a few."""
 
     def has(self, path: str) -> bool:

@@ -9,8 +9,9 @@ All there is in it::
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final, cast
+
+from msgspec import Struct, field
 
 from qsuper import paths
 from qsuper.errors import UsageError
@@ -20,8 +21,7 @@ from qsuper.translate.site import Network
 _KEYS: Final = ("networks",)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class Config(Struct, frozen=True, kw_only=True):
     """What the user set for all domains."""
 
     networks: Mapping[str, Network] = field(default_factory=dict[str, Network])

@@ -2,10 +2,10 @@
 
 import os
 import stat
-from dataclasses import dataclass
 from typing import Final
 
 from lxml import etree
+from msgspec import Struct
 
 from qsuper.errors import ConfigError, Location
 from qsuper.translate.node import Node, parse_xml
@@ -13,8 +13,7 @@ from qsuper.translate.node import Node, parse_xml
 XML_BYTES_MAX: Final = 4 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class XmlFile:
+class XmlFile(Struct, frozen=True):
     """An XML file as it was when it was read."""
 
     path: str

@@ -10,8 +10,9 @@ Source: QEMU `docs/interop/firmware.json`; libvirt `qemuInteropFetchConfigs()`.
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final, cast
+
+from msgspec import Struct
 
 from qsuper.errors import Location, Notice
 from qsuper.host.files import read_regular, reason
@@ -23,8 +24,7 @@ _DIRECTORIES: Final = ("usr/share", "etc")
 _HOME_OF_ROOT_DIRECTORY: Final = "home/user/.config"  # where a copy of a host keeps the user's
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Firmware:
+class Firmware(Struct, frozen=True, kw_only=True):
     """The descriptors that count, and why others do not."""
 
     descriptors: tuple[tuple[str, Descriptor], ...]

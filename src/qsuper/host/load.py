@@ -1,8 +1,9 @@
 """From files to plans: read, find out what translation needs to know, translate."""
 
-from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from qsuper.caps import Caps
 from qsuper.errors import ConfigError, ConfigErrors, Notice, UnavailableError

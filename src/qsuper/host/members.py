@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from qsuper.errors import ConfigError, ConfigErrors, Location
 from qsuper.host.files import XmlFile, read_xml
@@ -13,8 +14,7 @@ from qsuper.translate.node import Node
 _DOMAIN_TYPES: Final = ("kvm", "qemu")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class Found(Struct, frozen=True, kw_only=True):
     """A member's file and its place in the group."""
 
     file: XmlFile
@@ -43,8 +43,7 @@ def find_members(paths: Iterable[str]) -> tuple[Found, ...]:
     return finder.found()
 
 
-@dataclass(frozen=True, slots=True)
-class _Named:
+class _Named(Struct, frozen=True):
     """A dependency, and the first element that names it."""
 
     file: XmlFile

@@ -3,10 +3,12 @@
 import os
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from enum import StrEnum, unique
 from functools import cached_property
 from typing import Final
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from qsuper import paths
 from qsuper.caps import LIBVIRT_ARCH, Caps
@@ -46,8 +48,7 @@ class Accel(StrEnum):
     TCG = "tcg"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Settings:
+class Settings(Struct, frozen=True, kw_only=True, eq=False):
     """What a command line says about loading.
 
     What it leads to is looked up once for each object: keep one for all files of a command.

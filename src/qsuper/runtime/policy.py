@@ -5,9 +5,10 @@ The latter by libvirt's `on_poweroff`, `on_reboot` and `on_crash`. Source: libvi
 `destroy`.
 """
 
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
+
+from msgspec import Struct
 
 from qsuper.plan import Lifecycle, OnEnd
 
@@ -58,8 +59,7 @@ def actions(lifecycle: Lifecycle) -> dict[str, str]:
     return {"shutdown": "pause"} | ({} if reboots else {"reboot": "shutdown"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policies:
+class Policies(Struct, frozen=True, kw_only=True):
     """How a group behaves beyond what its plan says."""
 
     paused: bool = False

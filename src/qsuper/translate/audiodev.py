@@ -1,13 +1,10 @@
 """How sound cards and displays find the audio back end they play to."""
 
-from dataclasses import dataclass
-
 from qsuper.translate.model import Context, Device
 from qsuper.translate.node import Node
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AudioBackend(Device):
+class AudioBackend(Device, frozen=True, kw_only=True):
     """What the `<audio>` family is to others."""
 
     audio_id: int

@@ -8,9 +8,11 @@ Source: libvirt `qemuBlockStorageSourceGetBlockdevStorageProps`,
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from enum import StrEnum, unique
 from typing import Final, Self
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from qsuper.caps import Caps
 from qsuper.errors import ConfigError, Location
@@ -92,8 +94,7 @@ class Aio(StrEnum):
     IO_URING = "io_uring"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manner:
+class Manner(Struct, frozen=True, kw_only=True):
     """How a chain of images is accessed."""
 
     cache: Cache = Cache.DEFAULT
@@ -139,8 +140,7 @@ class _Engine(StrEnum):
     LIBRBD = "librbd"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Encryption:
+class Encryption(Struct, frozen=True, kw_only=True):
     """`<encryption>`: how an image is encrypted, and by which passphrase."""
 
     format: str
@@ -163,8 +163,7 @@ class Encryption:
         return cls(format=str(kind), is_librbd=engine is _Engine.LIBRBD, secrets=secrets)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Image:
+class Image(Struct, frozen=True, kw_only=True):
     """One image, and what it is backed by."""
 
     at: Location

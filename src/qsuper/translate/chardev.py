@@ -7,9 +7,11 @@ options".
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from enum import StrEnum, unique
 from typing import Final, Self
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from qsuper.caps import Caps
 from qsuper.errors import ConfigError, Location
@@ -77,8 +79,7 @@ class _Protocol(StrEnum):
     TELNET = "telnet"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chardev:
+class Chardev(Struct, frozen=True, kw_only=True):
     """The host end of a character device."""
 
     at: Location

@@ -5,9 +5,10 @@ Source: libvirt `formatdomain.rst`, "Hard drives, floppy disks, CDROMs"; `qemuBu
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from enum import StrEnum, unique
 from typing import Final, Self
+
+from msgspec import Struct, field
 
 from qsuper.options import Value
 from qsuper.translate.disk_target import DiskBus
@@ -47,8 +48,7 @@ class _Translation(StrEnum):
     AUTO = "auto"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Geometry:
+class Geometry(Struct, frozen=True, kw_only=True):
     """`<geometry>`: cylinders, heads and sectors."""
 
     cylinders: int
@@ -76,8 +76,7 @@ class Geometry:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class Look(Struct, frozen=True, kw_only=True):
     """What the guest sees of a disk; None: QEMU's default."""
 
     serial: str = ""
@@ -197,8 +196,7 @@ def _inquiry(node: Node, tag: str, longest: int) -> str | None:
     return found.text
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VirtioBlock:
+class VirtioBlock(Struct, frozen=True, kw_only=True):
     """What only virtio disks have."""
 
     model: VirtioModel = VirtioModel.VIRTIO

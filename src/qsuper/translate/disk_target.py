@@ -4,9 +4,10 @@ Source: libvirt `virDiskNameParse`, `virDomainDiskDefAssignAddress`.
 """
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import Final
+
+from msgspec import Struct
 
 from qsuper.translate.node import Node
 from qsuper.translate.places import DriveAddress
@@ -39,8 +40,7 @@ class DiskBus(StrEnum):
     SD = "sd"
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True):
     """A disk's name."""
 
     name: str

@@ -1,6 +1,5 @@
 """What other families must know of `<graphics>`."""
 
-from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import ClassVar
 
@@ -18,8 +17,7 @@ class DisplayKind(StrEnum):
     DBUS = "dbus"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Display(Device):
+class Display(Device, frozen=True, kw_only=True):
     """A way to see the guest's screen."""
 
     TAG: ClassVar[str] = "graphics"

@@ -2,9 +2,10 @@
 
 import ipaddress
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import Final, Self
+
+from msgspec import Struct
 
 from qsuper.errors import Location, Notice
 from qsuper.options import AtLaunch
@@ -25,8 +26,7 @@ class ListenKind(StrEnum):
     NONE = "none"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listen:
+class Listen(Struct, frozen=True, kw_only=True):
     """The first `<listen>` of a display; QEMU has no more than one."""
 
     kind: ListenKind = ListenKind.ADDRESS

@@ -4,12 +4,14 @@ Sources: libvirt `formatdomain.rst`, "Network interfaces"; QEMU `qapi/net.json`.
 """
 
 import ipaddress
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Final, Self
 
+from msgspec import Struct
+
 from qsuper.options import Handle, Joined, Option, Props, Tap, Value, VhostNet
+from qsuper.record import AbstractStruct
 from qsuper.translate.fdset import fdset_options, fdset_path
 from qsuper.translate.model import Context
 from qsuper.translate.node import Node
@@ -19,8 +21,7 @@ _MAX_FORWARDS: Final = 1024  # each is a word of the command line, which has a l
 _MAX_SLIRP_PREFIX: Final = 27  # QEMU's own addresses must fit
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plug:
+class Plug(Struct, frozen=True, kw_only=True):
     """What a back end must know of the front end."""
 
     alias: str
@@ -31,8 +32,7 @@ class Plug:
     """Bytes."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Netdev(ABC):
+class Netdev(AbstractStruct, frozen=True, kw_only=True):
     """A back end."""
 
     def chardevs(self, plug: Plug, context: Context) -> Iterator[Option]:
@@ -50,8 +50,7 @@ class Netdev(ABC):
         return False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UserNet(Netdev):
+class UserNet(Netdev, frozen=True, kw_only=True):
     """QEMU's own user-mode network, which needs no privilege."""
 
     ipv4: str | None = None
@@ -94,8 +93,7 @@ class UserNet(Netdev):
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TapNet(Netdev):
+class TapNet(Netdev, frozen=True, kw_only=True):
     """A tap device: on a bridge, or one that the user names."""
 
     bridge: str | None = None
@@ -133,8 +131,7 @@ class TapNet(Netdev):
         return True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SocketNet(Netdev):
+class SocketNet(Netdev, frozen=True, kw_only=True):
     """A cable made of a socket: to another QEMU, or to a multicast group of them."""
 
     key: str
@@ -148,8 +145,7 @@ class SocketNet(Netdev):
         return {"type": "socket", self.key: self.peer, "localaddr": self.local}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PasstNet(Netdev):
+class PasstNet(Netdev, frozen=True, kw_only=True):
     """passt, by its UNIX socket."""
 
     is_vhost_user: bool = False
@@ -177,8 +173,7 @@ class PasstNet(Netdev):
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VhostUserNet(Netdev):
+class VhostUserNet(Netdev, frozen=True, kw_only=True):
     """A switch in another process, by a UNIX socket and shared memory."""
 
     path: str
@@ -254,8 +249,7 @@ def parse_vhost_user(node: Node) -> Netdev:
     return VhostUserNet(path=path, is_server=mode == "server", reconnect_s=seconds)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VdpaNet(Netdev):
+class VdpaNet(Netdev, frozen=True, kw_only=True):
     """A network card whose hardware speaks virtio."""
 
     device: str

@@ -4,8 +4,9 @@ Source: libvirt `formatdomain.rst`, `<source protocol=>`; QEMU `qapi/block-core.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from qsuper.errors import ConfigError
 from qsuper.options import Option, Value
@@ -32,8 +33,7 @@ DEFAULT_PORT: Final = {
 """By protocol; 0 leaves it to the library."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Host:
+class Host(Struct, frozen=True, kw_only=True):
     """One server: a name and port, or a UNIX socket."""
 
     name: str = ""
@@ -53,8 +53,7 @@ class Host:
         return f"{name}:{self.port}" if self.port else name
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NetStorage(Storage):
+class NetStorage(Storage, frozen=True, kw_only=True):
     """What all network protocols share."""
 
     hosts: tuple[Host, ...]
@@ -81,8 +80,7 @@ class NetStorage(Storage):
         return {user: self.auth.user, secret: f"{node}-storage-auth-secret0"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NbdStorage(NetStorage):
+class NbdStorage(NetStorage, frozen=True, kw_only=True):
     """A network block device."""
 
     tls: bool = False
@@ -112,8 +110,7 @@ class NbdStorage(NetStorage):
             yield Option.json("object", props)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RbdStorage(NetStorage):
+class RbdStorage(NetStorage, frozen=True, kw_only=True):
     """An image of a Ceph cluster."""
 
     snapshot: str | None = None
@@ -155,8 +152,7 @@ class RbdStorage(NetStorage):
             yield ConfigError(f"<source>: name='{self.name}' is no POOL/IMAGE", at=self.at)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IscsiStorage(NetStorage):
+class IscsiStorage(NetStorage, frozen=True, kw_only=True):
     """A unit of an iSCSI target."""
 
     target: str
@@ -184,8 +180,7 @@ class IscsiStorage(NetStorage):
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CurlStorage(NetStorage):
+class CurlStorage(NetStorage, frozen=True, kw_only=True):
     """A file behind a URL: http, https, ftp, ftps, tftp."""
 
     protocol: str
@@ -217,8 +212,7 @@ class CurlStorage(NetStorage):
             yield Option.json("object", {"qom-type": "secret", "id": ident, "data": data})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GlusterStorage(NetStorage):
+class GlusterStorage(NetStorage, frozen=True, kw_only=True):
     """A file of a Gluster volume."""
 
     def props(self, node: str) -> dict[str, Value]:
@@ -233,8 +227,7 @@ class GlusterStorage(NetStorage):
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SshStorage(NetStorage):
+class SshStorage(NetStorage, frozen=True, kw_only=True):
     """A file reached by SSH; the keys are those of an agent."""
 
     user: str | None = None
@@ -249,8 +242,7 @@ class SshStorage(NetStorage):
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NfsStorage(NetStorage):
+class NfsStorage(NetStorage, frozen=True, kw_only=True):
     """A file of an NFS export."""
 
     uid: int | None = None

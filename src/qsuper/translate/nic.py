@@ -5,8 +5,9 @@ Sources: libvirt `formatdomain.rst`, "Network interfaces"; QEMU `virtio-net.c`.
 
 import hashlib
 import re
-from dataclasses import dataclass, field
 from typing import Final, Self
+
+from msgspec import Struct, field
 
 from qsuper.options import Value
 from qsuper.translate.node import Node
@@ -39,8 +40,7 @@ _GUEST: Final = {
 _TX: Final = {"iothread": "bh", "timer": "timer"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NicDriver:
+class NicDriver(Struct, frozen=True, kw_only=True):
     """What `<driver>` says; of note to virtio models only."""
 
     wants_vhost: bool | None = None

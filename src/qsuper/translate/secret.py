@@ -7,8 +7,9 @@ Source: libvirt `formatsecret.rst`; QEMU `docs/system/secrets.rst`.
 """
 
 import re
-from dataclasses import dataclass
 from typing import Final, Self
+
+from msgspec import Struct
 
 from qsuper.options import Option
 from qsuper.translate.node import Node
@@ -17,8 +18,7 @@ from qsuper.translate.site import HostData
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Secret:
+class Secret(Struct, frozen=True, kw_only=True):
     """`<secret>`: a password or passphrase by name."""
 
     kind: str
@@ -48,8 +48,7 @@ class Secret:
         return Option.json("object", props)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Auth:
+class Auth(Struct, frozen=True, kw_only=True):
     """`<auth>`: a user and the secret that proves it."""
 
     user: str

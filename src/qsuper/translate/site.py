@@ -1,9 +1,10 @@
 """What translation is told of its surroundings, as data."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum, unique
 from typing import Any
+
+from msgspec import Struct, field
 
 from qsuper.caps import Caps, Machine
 
@@ -21,8 +22,7 @@ class NetworkKind(StrEnum):
     """macvtap; only libvirt's own definitions give it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Network:
+class Network(Struct, frozen=True, kw_only=True):
     """The entry of one libvirt network in the mapping table."""
 
     kind: NetworkKind
@@ -33,8 +33,7 @@ class Network:
     """PCI addresses of a `hostdev` network, as `DDDD:BB:SS.F`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostData:
+class HostData(Struct, frozen=True, kw_only=True):
     """The host, as far as it matters to a command line."""
 
     arch: str = "x86_64"
@@ -74,8 +73,7 @@ class HostData:
     """Where `qsuper translate` shows the sockets of channels that name no path."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Site:
+class Site(Struct, frozen=True, kw_only=True):
     """The ground a domain stands on: its architecture and machine, the emulator, the host."""
 
     caps: Caps

@@ -6,9 +6,10 @@ Source: libvirt `virDomainStorageSourceParse`, `virDomainStorageNetworkParseHost
 import posixpath
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from enum import StrEnum, unique
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from qsuper.errors import ConfigError
 from qsuper.options import Value
@@ -65,8 +66,7 @@ class _Transport(StrEnum):
     ISER = "iser"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VolumeStorage(Storage):
+class VolumeStorage(Storage, frozen=True, kw_only=True):
     """A volume of a libvirt storage pool."""
 
     pool: str

@@ -5,20 +5,21 @@ Source: libvirt `formatdomain.rst`, "Hard drives, floppy disks, CDROMs"; QEMU
 """
 
 import re
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from qsuper.errors import ConfigError, Location
 from qsuper.options import Option, Value
+from qsuper.record import AbstractStruct
 from qsuper.translate.site import HostData, Site
 
 _HOST_CDROM: Final = re.compile(r"/dev/(cdrom|cdrw|dvd|dvdrw|sr|scd)[0-9]*")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Storage(ABC):
+class Storage(AbstractStruct, frozen=True, kw_only=True):
     """One image's place."""
 
     at: Location
@@ -57,8 +58,7 @@ class Storage(ABC):
         return iter(())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileStorage(Storage):
+class FileStorage(Storage, frozen=True, kw_only=True):
     """A file or a block device of the host."""
 
     path: str
@@ -94,8 +94,7 @@ class FileStorage(Storage):
             yield Option.json("object", {"qom-type": "pr-manager-helper"} | props)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DirStorage(Storage):
+class DirStorage(Storage, frozen=True, kw_only=True):
     """A directory shown as a FAT file system."""
 
     path: str
@@ -116,8 +115,7 @@ class DirStorage(Storage):
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NvmeStorage(Storage):
+class NvmeStorage(Storage, frozen=True, kw_only=True):
     """An NVMe drive of the host, driven by QEMU itself."""
 
     device: str
@@ -133,8 +131,7 @@ class NvmeStorage(Storage):
         return {"driver": "nvme", "device": self.device, "namespace": self.namespace}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VdpaStorage(Storage):
+class VdpaStorage(Storage, frozen=True, kw_only=True):
     """A vDPA block device of the host."""
 
     path: str

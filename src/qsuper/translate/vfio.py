@@ -1,14 +1,14 @@
 """Host PCI devices given to the guest, by `<hostdev>` and `<interface type='hostdev'>` alike."""
 
-from dataclasses import dataclass
 from typing import Self
+
+from msgspec import Struct
 
 from qsuper.options import Value
 from qsuper.translate.node import Node
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostPci:
+class HostPci(Struct, frozen=True, kw_only=True):
     """The place of a PCI device on the host."""
 
     domain: int = 0
@@ -32,8 +32,7 @@ class HostPci:
         return f"{self.domain:04x}:{self.bus:02x}:{self.slot:02x}.{self.function}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rom:
+class Rom(Struct, frozen=True, kw_only=True):
     """`<rom>`: the option ROM that the guest sees."""
 
     bar: bool | None = None

@@ -3,9 +3,10 @@
 Source: libvirt `formatdomain.rst`, "Virtio-related options", "Virtio transitional devices".
 """
 
-from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import Final, Self
+
+from msgspec import Struct
 
 from qsuper.options import Value
 from qsuper.translate.model import Context, Device
@@ -30,8 +31,7 @@ _SUFFIX: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VirtioOptions:
+class VirtioOptions(Struct, frozen=True, kw_only=True):
     """The attributes of `<driver>` that every virtio device may have; None: QEMU's default."""
 
     iommu: bool | None = None

@@ -1,8 +1,7 @@
 """The real-time clock and the timers."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from qsuper.errors import ConfigError, ConfigErrors
 from tests.support.grounds import domain, emulator, host, lines, translated

@@ -1,8 +1,7 @@
 """The CPU's model, features, caches and what timers and features add to it."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from qsuper.errors import ConfigError, ConfigErrors
 from tests.support.grounds import domain, emulator, host, lines, translated

@@ -1,8 +1,7 @@
 """Switches of the machine, sleep states, and the accelerator's settings."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from qsuper.errors import ConfigError, ConfigErrors
 from tests.support.grounds import domain, emulator, host, lines, translated

@@ -1,10 +1,10 @@
 """Firmware: named, or chosen by what the host's descriptors say."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from qsuper.caps import Schema
 from qsuper.errors import ConfigError, ConfigErrors

@@ -1,8 +1,7 @@
 """RAM, what backs it, NUMA cells and where they lie."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from qsuper.errors import ConfigError, ConfigErrors
 from qsuper.options import SharedMemory

@@ -4,9 +4,10 @@ Sources: libvirt `formatdomain.rst`, "Audio devices"; QEMU `qapi/audio.json`.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum, unique
 from typing import ClassVar, Final, Self
+
+from msgspec import field
 
 from qsuper.errors import ConfigError
 from qsuper.options import Option, Props, Value
@@ -73,8 +74,7 @@ _SWITCHES: Final[Mapping[Kind, Mapping[str, str]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Audio(AudioBackend):
+class Audio(AudioBackend, frozen=True, kw_only=True):
     """An audio back end."""
 
     TAG: ClassVar[str] = "audio"

@@ -7,9 +7,10 @@ Sources: libvirt `formatdomain.rst`, "Channel"; `qemuDomainPrepareChannel`,
 import posixpath
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from enum import StrEnum, unique
 from typing import ClassVar, Final, Self
+
+from msgspec.structs import replace
 
 from qsuper.errors import ConfigError
 from qsuper.options import Option, Value
@@ -37,8 +38,7 @@ class ChannelTarget(StrEnum):
     """A TCP address of the user-mode network."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Channel(Device):
+class Channel(Device, frozen=True, kw_only=True):
     """A channel."""
 
     TAG: ClassVar[str] = "channel"

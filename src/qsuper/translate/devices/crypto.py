@@ -4,9 +4,11 @@ Source: libvirt `formatdomain.rst`, "Crypto".
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
 from enum import StrEnum, unique
 from typing import ClassVar, Self
+
+from msgspec import field
+from msgspec.structs import replace
 
 from qsuper.errors import ConfigError
 from qsuper.options import Option, Props
@@ -38,8 +40,7 @@ class Backend(StrEnum):
     LKCF = "lkcf"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Crypto(Device):
+class Crypto(Device, frozen=True, kw_only=True):
     """A crypto device."""
 
     TAG: ClassVar[str] = "crypto"

@@ -5,8 +5,10 @@ Sources: libvirt `formatdomain.rst`, "Hard drives, floppy disks, CDROMs";
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
 from typing import ClassVar, Final, Self
+
+from msgspec import field
+from msgspec.structs import replace
 
 from qsuper.errors import ConfigError, Notice
 from qsuper.options import Option, Value
@@ -59,8 +61,7 @@ _LIMITS: Final = ("iotune", "throttlefilters")
 _HARMLESS: Final = ("snapshot", "rawio")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Disk(Device):
+class Disk(Device, frozen=True, kw_only=True):
     """A disk or drive."""
 
     TAG: ClassVar[str] = "disk"

@@ -5,9 +5,11 @@ Sources: libvirt `formatdomain.rst`, "Filesystems"; `qemuBuildFilesystemCommandL
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
 from enum import StrEnum, unique
 from typing import ClassVar, Final, Self
+
+from msgspec import field
+from msgspec.structs import replace
 
 from qsuper.errors import ConfigError, Notice
 from qsuper.options import Option, Props, Value
@@ -67,8 +69,7 @@ class WritePolicy(StrEnum):
 _SECURITY: Final = {AccessMode.SQUASH: "none"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filesystem(Device):
+class Filesystem(Device, frozen=True, kw_only=True):
     """A directory of the host."""
 
     TAG: ClassVar[str] = "filesystem"

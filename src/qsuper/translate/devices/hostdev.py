@@ -5,9 +5,11 @@ Sources: libvirt `formatdomain.rst`, "Host device assignment"; `qemuBuildHostdev
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
 from enum import StrEnum, unique
 from typing import ClassVar, Final, Self
+
+from msgspec import field
+from msgspec.structs import replace
 
 from qsuper.errors import ConfigError, Notice
 from qsuper.options import Access, Handle, OpenFile, Option, Props, Value
@@ -55,8 +57,7 @@ _RESETS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hostdev(Device):
+class Hostdev(Device, frozen=True, kw_only=True):
     """A host device."""
 
     TAG: ClassVar[str] = "hostdev"

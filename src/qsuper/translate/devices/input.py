@@ -4,9 +4,11 @@ Sources: libvirt `formatdomain.rst`, "Input devices"; `qemuBuildInputCommandLine
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
 from enum import StrEnum, unique
 from typing import ClassVar, Final, Self
+
+from msgspec import field
+from msgspec.structs import replace
 
 from qsuper.errors import ConfigError
 from qsuper.options import Option, Props
@@ -75,8 +77,7 @@ _VIRTIO: Final = {
 _PS2: Final = (Kind.MOUSE, Kind.KEYBOARD)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Input(Device):
+class Input(Device, frozen=True, kw_only=True):
     """An input device."""
 
     TAG: ClassVar[str] = "input"

@@ -5,9 +5,11 @@ Sources: libvirt `formatdomain.rst`, "Network interfaces"; `qemuBuildNicDevProps
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from enum import StrEnum, unique
 from typing import ClassVar, Final, Self, TypeVar, cast
+
+from msgspec import field
+from msgspec.structs import replace
 
 from qsuper.errors import ConfigError, Notice
 from qsuper.options import Option, Props, Value
@@ -62,8 +64,7 @@ class Kind(StrEnum):
     VDS = "vds"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Interface(Device):
+class Interface(Device, frozen=True, kw_only=True):
     """A network card."""
 
     TAG: ClassVar[str] = "interface"
@@ -231,8 +232,7 @@ class Interface(Device):
         return Notice(self.at, f"<interface>: {message}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostInterface(Interface):
+class HostInterface(Interface, frozen=True, kw_only=True):
     """A host's network card, given to the guest whole."""
 
     ALIAS: ClassVar[str] = "hostdev"

@@ -4,7 +4,6 @@ Sources: libvirt `formatdomain.rst`, "IOMMU devices"; `qemuBuildIOMMUCommandLine
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import ClassVar, Final, Self
 
@@ -28,8 +27,7 @@ class Model(StrEnum):
 _QEMU: Final = {Model.INTEL: "intel-iommu", Model.VIRTIO: "virtio-iommu"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Iommu(Device):
+class Iommu(Device, frozen=True, kw_only=True):
     """An IOMMU."""
 
     TAG: ClassVar[str] = "iommu"

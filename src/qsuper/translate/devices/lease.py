@@ -1,7 +1,6 @@
 """`<lease>`: a lock of libvirt's lock manager; nothing that the guest sees."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from qsuper.errors import Notice
@@ -10,8 +9,7 @@ from qsuper.translate.devices.base import Context, Device
 from qsuper.translate.node import Node
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lease(Device):
+class Lease(Device, frozen=True, kw_only=True):
     """A lease, which is not taken."""
 
     TAG: ClassVar[str] = "lease"

@@ -5,9 +5,11 @@ Sources: libvirt `formatdomain.rst`, "Memory devices"; `qemuBuildMemoryDevicePro
 
 import posixpath
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
 from enum import StrEnum, unique
 from typing import ClassVar, Final, Self
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from qsuper.errors import ConfigError
 from qsuper.options import Handle, Option, Props, Value
@@ -47,8 +49,7 @@ _DRIVER: Final = {Model.DIMM: "pc-dimm", Model.NVDIMM: "nvdimm"}
 _LASTING: Final = (Model.NVDIMM, Model.VIRTIO_PMEM)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class Source(Struct, frozen=True, kw_only=True):
     """What stands behind the memory."""
 
     path: str | None = None
@@ -74,8 +75,7 @@ class Source:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemoryDevice(Device):
+class MemoryDevice(Device, frozen=True, kw_only=True):
     """A memory device."""
 
     TAG: ClassVar[str] = "memory"

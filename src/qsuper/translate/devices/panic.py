@@ -4,9 +4,10 @@ Sources: libvirt `formatdomain.rst`, "Panic device"; `qemuBuildPanicCommandLine(
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from enum import StrEnum, unique
 from typing import ClassVar, Self
+
+from msgspec.structs import replace
 
 from qsuper.errors import ConfigError
 from qsuper.options import Option
@@ -30,8 +31,7 @@ class Model(StrEnum):
     """Part of the CPU."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Panic(Device):
+class Panic(Device, frozen=True, kw_only=True):
     """A panic device."""
 
     TAG: ClassVar[str] = "panic"

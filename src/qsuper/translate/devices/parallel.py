@@ -4,7 +4,6 @@ Sources: libvirt `formatdomain.rst`, "Parallel port"; `qemuBuildParallelChrDevic
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from qsuper.errors import ConfigError
@@ -16,8 +15,7 @@ from qsuper.translate.node import Node
 from qsuper.translate.places import IsaAddress
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parallel(Device):
+class Parallel(Device, frozen=True, kw_only=True):
     """A parallel port of a PC."""
 
     TAG: ClassVar[str] = "parallel"

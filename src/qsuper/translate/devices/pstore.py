@@ -4,7 +4,6 @@ Source: libvirt `formatdomain.rst`, "Pstore".
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import ClassVar, Final, Self
 
 from qsuper.errors import ConfigError
@@ -17,8 +16,7 @@ _LEAST_BYTES: Final = 4096
 _MOST_BYTES: Final = 1 << 40
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pstore(Device):
+class Pstore(Device, frozen=True, kw_only=True):
     """An ACPI error record store in a file."""
 
     TAG: ClassVar[str] = "pstore"

@@ -5,7 +5,6 @@ Sources: libvirt `formatdomain.rst`, "Redirected devices"; `qemuBuildRedirdevDev
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import ClassVar, Final, Self
 
 from qsuper.errors import ConfigError
@@ -19,8 +18,7 @@ _VERSION: Final = re.compile(r"([0-9]{1,2})\.([0-9]{1,2})", re.ASCII)
 _ANY: Final = "-1"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RedirFilter(Device):
+class RedirFilter(Device, frozen=True, kw_only=True):
     """Which USB devices may be redirected."""
 
     TAG: ClassVar[str] = "redirfilter"
@@ -38,8 +36,7 @@ class RedirFilter(Device):
         return iter(())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Redirdev(Device):
+class Redirdev(Device, frozen=True, kw_only=True):
     """A USB port whose device is somewhere else."""
 
     TAG: ClassVar[str] = "redirdev"

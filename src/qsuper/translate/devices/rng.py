@@ -4,9 +4,11 @@ Sources: libvirt `formatdomain.rst`, "Random number generator device"; QEMU `bac
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
 from enum import StrEnum, unique
 from typing import ClassVar, Final, Self
+
+from msgspec import field
+from msgspec.structs import replace
 
 from qsuper.errors import ConfigError
 from qsuper.options import Option, Props
@@ -38,8 +40,7 @@ class Backend(StrEnum):
     """A daemon that speaks EGD's protocol."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rng(Device):
+class Rng(Device, frozen=True, kw_only=True):
     """A virtio random number generator."""
 
     TAG: ClassVar[str] = "rng"

@@ -5,9 +5,10 @@ Sources: libvirt `formatdomain.rst`, "Serial port", "Console"; `virDomainDefAddC
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from enum import StrEnum, unique
 from typing import ClassVar, Final, Self
+
+from msgspec.structs import replace
 
 from qsuper.errors import ConfigError
 from qsuper.options import Option, Value
@@ -93,8 +94,7 @@ _CONSOLE_DRIVER: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Serial(Device):
+class Serial(Device, frozen=True, kw_only=True):
     """A serial port."""
 
     TAG: ClassVar[str] = "serial"
@@ -257,8 +257,7 @@ def _free_port(ports: Sequence[int | None], place: int) -> int:
     return highest + 1 + sum(port is None for port in ports[:place])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Console(Device):
+class Console(Device, frozen=True, kw_only=True):
     """A console: the first serial port under another name, or a device of its own."""
 
     TAG: ClassVar[str] = "console"

@@ -4,9 +4,10 @@ Sources: libvirt `formatdomain.rst`, "Shared memory device"; QEMU `docs/specs/iv
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from enum import StrEnum, unique
 from typing import ClassVar, Final, Self
+
+from msgspec.structs import replace
 
 from qsuper.errors import ConfigError
 from qsuper.options import Handle, Option, Props, SharedMemory, Value
@@ -39,8 +40,7 @@ class Role(StrEnum):
     PEER = "peer"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shmem(Device):
+class Shmem(Device, frozen=True, kw_only=True):
     """A shared memory device."""
 
     TAG: ClassVar[str] = "shmem"

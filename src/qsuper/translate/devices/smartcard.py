@@ -4,9 +4,10 @@ Sources: libvirt `formatdomain.rst`, "Smartcard devices"; `qemuBuildSmartcardCom
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from enum import StrEnum, unique
 from typing import ClassVar, Final, Self
+
+from msgspec.structs import replace
 
 from qsuper.errors import ConfigError
 from qsuper.options import Option, Props, Value
@@ -28,8 +29,7 @@ class Mode(StrEnum):
     PASSTHROUGH = "passthrough"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Smartcard(Device):
+class Smartcard(Device, frozen=True, kw_only=True):
     """A smartcard in its reader."""
 
     TAG: ClassVar[str] = "smartcard"

@@ -4,9 +4,11 @@ Sources: libvirt `formatdomain.rst`, "Sound devices"; `qemuBuildSoundDevCmd()`.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
 from enum import StrEnum, unique
 from typing import ClassVar, Final, Self
+
+from msgspec import field
+from msgspec.structs import replace
 
 from qsuper.errors import ConfigError
 from qsuper.options import Option, Props, Value
@@ -54,8 +56,7 @@ class Codec(StrEnum):
     OUTPUT = "output"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sound(Device):
+class Sound(Device, frozen=True, kw_only=True):
     """A sound card."""
 
     TAG: ClassVar[str] = "sound"

@@ -5,9 +5,10 @@ Sources: libvirt `formatdomain.rst`, "Graphical framebuffers";
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum, unique
 from typing import ClassVar, Final, Self
+
+from msgspec import field
 
 from qsuper.errors import ConfigError, Notice
 from qsuper.options import AtLaunch, Option, Props, Value
@@ -69,8 +70,7 @@ class Channel(StrEnum):
     USBREDIR = "usbredir"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spice(Display):
+class Spice(Display, frozen=True, kw_only=True):
     """A SPICE server."""
 
     KIND: ClassVar[DisplayKind] = DisplayKind.SPICE

@@ -5,9 +5,10 @@ Sources: libvirt `formatdomain.rst`, "TPM device"; `qemuBuildTPMCommandLine()`.
 
 import posixpath
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from enum import StrEnum, unique
 from typing import ClassVar, Final, Self
+
+from msgspec.structs import replace
 
 from qsuper.errors import ConfigError, Notice
 from qsuper.options import Option, Props
@@ -41,8 +42,7 @@ class Backend(StrEnum):
     """A swtpm that somebody else runs."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tpm(Device):
+class Tpm(Device, frozen=True, kw_only=True):
     """A TPM."""
 
     TAG: ClassVar[str] = "tpm"

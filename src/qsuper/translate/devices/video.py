@@ -5,9 +5,11 @@ Sources: libvirt `formatdomain.rst`, "Video devices"; `qemuBuildDeviceVideoCmd()
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
 from enum import StrEnum, unique
 from typing import ClassVar, Final, Self
+
+from msgspec import field
+from msgspec.structs import replace
 
 from qsuper.errors import ConfigError
 from qsuper.options import Option, Props, Value
@@ -64,8 +66,7 @@ _QXL_VGAMEM_KIB: Final = 16 * 1024
 _KIB_OF_MIB: Final = 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Video(Device):
+class Video(Device, frozen=True, kw_only=True):
     """A graphics card."""
 
     TAG: ClassVar[str] = "video"

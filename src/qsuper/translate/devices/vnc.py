@@ -4,7 +4,6 @@ Sources: libvirt `formatdomain.rst`, "Graphical framebuffers"; `qemuBuildGraphic
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import ClassVar, Final, Self
 
@@ -32,8 +31,7 @@ class Share(StrEnum):
     IGNORE = "ignore"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Vnc(Display):
+class Vnc(Display, frozen=True, kw_only=True):
     """A VNC server."""
 
     KIND: ClassVar[DisplayKind] = DisplayKind.VNC

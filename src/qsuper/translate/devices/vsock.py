@@ -5,8 +5,10 @@ Sources: libvirt `formatdomain.rst`, "Vsock"; `qemuBuildVsockDevStr()`.
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
 from typing import ClassVar, Final, Self
+
+from msgspec import field
+from msgspec.structs import replace
 
 from qsuper.errors import ConfigError
 from qsuper.options import Access, Handle, OpenFile, Option, Props
@@ -25,8 +27,7 @@ _FIRST_CID: Final = 3  # those below are the host and the hypervisor
 _LAST_CID: Final = (1 << 32) - 2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Vsock(Device):
+class Vsock(Device, frozen=True, kw_only=True):
     """A vhost vsock device."""
 
     TAG: ClassVar[str] = "vsock"

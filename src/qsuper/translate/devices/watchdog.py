@@ -4,7 +4,6 @@ Sources: libvirt `formatdomain.rst`, "Watchdog devices"; `qemuBuildWatchdogComma
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import ClassVar, Final, Self
 
@@ -42,8 +41,7 @@ class Action(StrEnum):
 _QEMU_ACTION: Final = {Action.DUMP: Action.PAUSE}  # the dump is libvirt's work, not QEMU's
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Watchdog(Device):
+class Watchdog(Device, frozen=True, kw_only=True):
     """A watchdog."""
 
     TAG: ClassVar[str] = "watchdog"

@@ -4,7 +4,6 @@ Sources: libvirt `formatdomain.rst`, "Graphical framebuffers"; `qemuBuildGraphic
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from qsuper.errors import ConfigError
@@ -15,8 +14,7 @@ from qsuper.translate.display import Display, DisplayKind
 from qsuper.translate.node import Node
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sdl(Display):
+class Sdl(Display, frozen=True, kw_only=True):
     """A window on the host's screen."""
 
     KIND: ClassVar[DisplayKind] = DisplayKind.SDL
@@ -45,8 +43,7 @@ class Sdl(Display):
             yield Option.flag("full-screen")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EglHeadless(Display):
+class EglHeadless(Display, frozen=True, kw_only=True):
     """OpenGL for the guest without a window."""
 
     KIND: ClassVar[DisplayKind] = DisplayKind.EGL_HEADLESS
@@ -76,8 +73,7 @@ class EglHeadless(Display):
         yield Option.keyed("display", props, implied="type")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DbusDisplay(Display):
+class DbusDisplay(Display, frozen=True, kw_only=True):
     """The screen as an object on D-Bus."""
 
     KIND: ClassVar[DisplayKind] = DisplayKind.DBUS

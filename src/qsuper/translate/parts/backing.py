@@ -1,9 +1,10 @@
 """`<memoryBacking>`: what on the host stands behind the guest's memory."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import Final, Self
+
+from msgspec import Struct
 
 from qsuper.errors import ConfigError
 from qsuper.options import Handle, Option, Props, SharedMemory, Value
@@ -42,8 +43,7 @@ class Allocation(StrEnum):
     ONDEMAND = "ondemand"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HugePage:
+class HugePage(Struct, frozen=True, kw_only=True):
     """`<page>`: a page size and the cells that get it."""
 
     node: Node
@@ -53,8 +53,7 @@ class HugePage:
     """None: all others."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Backing:
+class Backing(Struct, frozen=True, kw_only=True):
     """What stands in `<memoryBacking>`."""
 
     pages: tuple[HugePage, ...] = ()
@@ -124,8 +123,7 @@ class Backing:
             seen |= named
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemoryObject:
+class MemoryObject(Struct, frozen=True, kw_only=True):
     """One piece of memory, from which its QEMU object is made."""
 
     alias: str

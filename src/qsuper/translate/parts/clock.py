@@ -1,10 +1,11 @@
 """`<clock>`: what the guest's clocks show, and the timers that tick."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum, unique
 from typing import Final, Self
+
+from msgspec import Struct
 
 from qsuper.errors import ConfigError
 from qsuper.options import Option, Props, Value
@@ -68,8 +69,7 @@ class Track(StrEnum):
     REALTIME = "realtime"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timer:
+class Timer(Struct, frozen=True, kw_only=True):
     """`<timer>`."""
 
     node: Node
@@ -90,8 +90,7 @@ _POLICIES: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Clock:
+class Clock(Struct, frozen=True, kw_only=True):
     """The real-time clock and the timers."""
 
     node: Node | None = None

@@ -5,9 +5,10 @@ Source: libvirt `formatdomain.rst`, "CPU model and topology"; `qemuBuildCpuComma
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import Final, Self
+
+from msgspec import Struct
 
 from qsuper.errors import ConfigError, Notice
 from qsuper.options import Option, Props, Value
@@ -74,8 +75,7 @@ class PhysBitsMode(StrEnum):
     EMULATE = "emulate"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PhysBits:
+class PhysBits(Struct, frozen=True, kw_only=True):
     """`<maxphysaddr>`."""
 
     node: Node
@@ -90,8 +90,7 @@ class PhysBits:
         return {"host-phys-bits": True, "host-phys-bits-limit": self.limit}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cpu:
+class Cpu(Struct, frozen=True, kw_only=True):
     """The CPU that the guest sees."""
 
     node: Node | None = None

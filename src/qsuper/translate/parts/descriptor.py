@@ -5,10 +5,11 @@ Source: QEMU `docs/interop/firmware.json`; libvirt `qemuFirmwareMatchDomain`.
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from enum import StrEnum, unique
 from fnmatch import translate as to_pattern
 from typing import Any, Final, Self
+
+from msgspec import Struct
 
 from qsuper.translate.site import Site
 
@@ -24,8 +25,7 @@ class FirmwareKind(StrEnum):
     BIOS = "bios"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class Wish(Struct, frozen=True, kw_only=True):
     """What a domain asks of its firmware; None and empty: all the same."""
 
     kind: FirmwareKind
@@ -41,8 +41,7 @@ class Wish:
     has_sleep: bool | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Descriptor:
+class Descriptor(Struct, frozen=True, kw_only=True):
     """One image, or pair of images, and what it can do."""
 
     interfaces: frozenset[str]

@@ -1,9 +1,10 @@
 """`<features>`: switches of the machine and what the hypervisor offers to the guest."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import Final, Self
+
+from msgspec import Struct
 
 from qsuper.errors import ConfigError
 from qsuper.options import Option, Props, Value
@@ -59,8 +60,7 @@ _SWITCHES: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Features:
+class Features(Struct, frozen=True, kw_only=True):
     """What stands in `<features>`."""
 
     node: Node | None = None

@@ -5,9 +5,11 @@ Source: libvirt `qemu_firmware.c`; QEMU `docs/interop/firmware.json`.
 
 import posixpath
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from enum import StrEnum, unique
 from typing import Final, Self
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from qsuper.errors import ConfigError
 from qsuper.options import Null, Option, Value
@@ -44,8 +46,7 @@ class _Feature(StrEnum):
     ENROLLED_KEYS = "enrolled-keys"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Loader:
+class Loader(Struct, frozen=True, kw_only=True):
     """`<loader>`."""
 
     node: Node
@@ -57,8 +58,7 @@ class Loader:
     format: ImageFormat | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Nvram:
+class Nvram(Struct, frozen=True, kw_only=True):
     """`<nvram>`: the firmware's variables, which a domain has for itself."""
 
     node: Node
@@ -69,8 +69,7 @@ class Nvram:
     format: ImageFormat | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Firmware:
+class Firmware(Struct, frozen=True, kw_only=True):
     """What the XML says of the firmware; after `defaulted` with everything filled in."""
 
     node: Node

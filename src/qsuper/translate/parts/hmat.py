@@ -1,9 +1,10 @@
 """`<interconnects>` and `<cache>` of NUMA cells: how far memory is (ACPI's HMAT)."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import Final, Self
+
+from msgspec import Struct
 
 from qsuper.options import Option, Props
 from qsuper.translate.node import Node
@@ -45,8 +46,7 @@ _POLICY: Final = {
 _HIERARCHY: Final = ("memory", "first-level", "second-level", "third-level")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemoryCache:
+class MemoryCache(Struct, frozen=True, kw_only=True):
     """A cache on the memory side of a cell."""
 
     cell: int
@@ -86,8 +86,7 @@ class MemoryCache:
         return Option.keyed("numa", props, implied="type")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Interconnect:
+class Interconnect(Struct, frozen=True, kw_only=True):
     """Latency or bandwidth between two cells."""
 
     node: Node

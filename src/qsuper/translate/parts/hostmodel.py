@@ -6,8 +6,9 @@ CPU, the empty model `base` with every feature of it. It has all features that s
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from qsuper.options import Value
 from qsuper.translate.site import Site
@@ -22,8 +23,7 @@ _REMOVED: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostModel:
+class HostModel(Struct, frozen=True, kw_only=True):
     """A CPU model and what makes it the host's."""
 
     name: str

@@ -1,9 +1,10 @@
 """`<hyperv>` and `<kvm>` in `<features>`: what the hypervisor offers to guests that know it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import Final, Self
+
+from msgspec import Struct
 
 from qsuper.errors import ConfigError
 from qsuper.options import Props, Value
@@ -50,8 +51,7 @@ _PARTS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hyperv:
+class Hyperv(Struct, frozen=True, kw_only=True):
     """Enlightenments for Windows guests, as props of `-cpu`."""
 
     node: Node
@@ -108,8 +108,7 @@ def _vendor(found: Node, vendor: str | None) -> str:
     return vendor
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KvmFeatures:
+class KvmFeatures(Struct, frozen=True, kw_only=True):
     """What of KVM the guest may see."""
 
     node: Node

@@ -1,8 +1,9 @@
 """`<iothreads>` and `<iothreadids>`: the threads that serve disks."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final, Self
+
+from msgspec import Struct
 
 from qsuper.options import Option, Value
 from qsuper.translate.node import Node
@@ -12,8 +13,7 @@ _MAX_THREADS: Final = 0x7FFFFFFF
 _MOST: Final = 4096  # as many objects as anyone could want; bounds what a file makes us write
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Iothread:
+class Iothread(Struct, frozen=True, kw_only=True):
     """One thread; what is None is QEMU's default."""
 
     number: int
@@ -24,8 +24,7 @@ class Iothread:
     poll_shrink: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Iothreads:
+class Iothreads(Struct, frozen=True, kw_only=True):
     """The I/O threads, in the order of the command line."""
 
     threads: tuple[Iothread, ...] = ()

@@ -1,8 +1,9 @@
 """`<on_poweroff>`, `<on_reboot>`, `<on_crash>`: what follows when the guest ends by itself."""
 
-from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import Self
+
+from msgspec import Struct
 
 from qsuper.errors import ConfigError
 from qsuper.plan import Lifecycle, OnEnd
@@ -21,8 +22,7 @@ class _OnLockFailure(StrEnum):
     IGNORE = "ignore"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LifecyclePart:
+class LifecyclePart(Struct, frozen=True, kw_only=True):
     """What the XML says of the guest's end."""
 
     lifecycle: Lifecycle

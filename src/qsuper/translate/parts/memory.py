@@ -1,8 +1,9 @@
 """`<memory>` and its kin: how much RAM the guest has and what the host backs it with."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final, Self
+
+from msgspec import Struct
 
 from qsuper.errors import ConfigError, Notice
 from qsuper.options import Option, Props
@@ -17,8 +18,7 @@ _MOST_BYTES: Final = 1 << 62
 _MOST_SLOTS: Final = 256
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Memory:
+class Memory(Struct, frozen=True, kw_only=True):
     """The guest's RAM."""
 
     node: Node

@@ -1,8 +1,10 @@
 """`<cpu><numa>`: the guest's NUMA cells, how far they are from each other."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
 from typing import Final, Self
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from qsuper.errors import ConfigError, Notice
 from qsuper.options import Option, Props
@@ -22,8 +24,7 @@ _ELSEWHERE: Final = 20
 _NO_DISTANCES: Final[dict[int, int]] = {}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
+class Cell(Struct, frozen=True, kw_only=True):
     """A NUMA node of the guest."""
 
     node: Node
@@ -42,8 +43,7 @@ class Cell:
         return f"ram-node{self.number}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Numa:
+class Numa(Struct, frozen=True, kw_only=True):
     """The cells, in the order of their numbers; none: no NUMA."""
 
     cells: tuple[Cell, ...] = ()

@@ -1,9 +1,10 @@
 """`<numatune>`: on which of the host's NUMA nodes the guest's memory lies."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from enum import StrEnum, unique
 from typing import Final, Self
+
+from msgspec import Struct, field
 
 from qsuper.errors import ConfigError, Notice
 from qsuper.options import Props
@@ -36,8 +37,7 @@ _POLICIES: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Binding:
+class Binding(Struct, frozen=True, kw_only=True):
     """Where some memory lies."""
 
     node: Node
@@ -53,8 +53,7 @@ class Binding:
         return {"host-nodes": sorted(nodes), "policy": _POLICIES[self.mode]}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Numatune:
+class Numatune(Struct, frozen=True, kw_only=True):
     """Bindings of all memory, and of single cells."""
 
     memory: Binding | None = None

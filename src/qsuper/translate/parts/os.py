@@ -1,10 +1,12 @@
 """`<os>`: the machine, the firmware and what is booted."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from enum import StrEnum, unique
 from typing import Final, Self
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from qsuper.caps import Caps, Machine
 from qsuper.errors import ConfigError
@@ -40,8 +42,7 @@ class TableType(StrEnum):
     MSDM = "msdm"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kernel:
+class Kernel(Struct, frozen=True, kw_only=True):
     """What is booted without a boot loader; empty: not given."""
 
     image: str = ""
@@ -51,8 +52,7 @@ class Kernel:
     shim: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Os:
+class Os(Struct, frozen=True, kw_only=True):
     """What stands in `<os>`."""
 
     node: Node

@@ -1,9 +1,11 @@
 """`<qemu:...>`: what the XML says to QEMU itself, and qsuper's own metadata."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from enum import StrEnum, unique
 from typing import Final, Self
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from qsuper.errors import Notice
 from qsuper.options import Form, Option, Value
@@ -40,8 +42,7 @@ _COMPAT: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Passthrough:
+class Passthrough(Struct, frozen=True, kw_only=True):
     """Arguments, environment and overrides for QEMU."""
 
     args: tuple[str, ...] = ()

@@ -1,8 +1,9 @@
 """`<pm>`: whether the firmware offers sleep states."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Self
+
+from msgspec import Struct
 
 from qsuper.errors import ConfigError
 from qsuper.options import Option
@@ -10,8 +11,7 @@ from qsuper.translate.node import Node
 from qsuper.translate.site import Site
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pm:
+class Pm(Struct, frozen=True, kw_only=True):
     """Suspend to RAM and to disk; None: QEMU's default."""
 
     node: Node | None = None

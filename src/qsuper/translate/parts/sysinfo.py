@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import Final, Self
+
+from msgspec import Struct
 
 from qsuper.errors import ConfigError, Notice
 from qsuper.options import Option, Props, Value
@@ -40,8 +41,7 @@ class _SysinfoType(StrEnum):
     FWCFG = "fwcfg"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sysinfo:
+class Sysinfo(Struct, frozen=True, kw_only=True):
     """What `<sysinfo>`, `<os><smbios>` and `<genid>` say."""
 
     smbios_node: Node | None = None

@@ -1,9 +1,10 @@
 """`<vcpu>`, `<vcpus>` and `<cpu><topology>`: how many CPUs, and how they sit."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from math import prod
 from typing import Final, Self
+
+from msgspec import Struct
 
 from qsuper.errors import ConfigError, Notice
 from qsuper.options import Option, Props
@@ -16,8 +17,7 @@ _LEVELS: Final = ("sockets", "dies", "clusters", "cores", "threads")
 _OPTIONAL: Final = ("dies", "clusters")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Topology:
+class Topology(Struct, frozen=True, kw_only=True):
     """How the CPUs sit; each number counts what is in one of the level above."""
 
     node: Node
@@ -36,8 +36,7 @@ class Topology:
         return prod(self.levels.values())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Vcpu:
+class Vcpu(Struct, frozen=True, kw_only=True):
     """The number of virtual CPUs."""
 
     node: Node

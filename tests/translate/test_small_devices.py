@@ -124,7 +124,6 @@ MDEV = "<hostdev mode='subsystem' type='mdev' model='vfio-pci'>{}</hostdev>"
         ("<shmem name='m'><size unit='KiB'>4</size></shmem>", "no power of two"),
         ("<shmem name='a/b'/>", "is no good"),
         ("<shmem/>", "'name' is missing"),
-        ("<shmem name='m'><model type='ivshmem-doorbell'/></shmem>", "needs a server"),
         ("<shmem name='m'><model type='ivshmem-plain'/><msi/></shmem>", "needs a server"),
         (
             "<shmem name='m'><model type='ivshmem-plain'/><server path='/s'/></shmem>",

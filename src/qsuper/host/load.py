@@ -1,5 +1,6 @@
 """From files to plans: read, find out what translation needs to know, translate."""
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -11,7 +12,10 @@ from qsuper.host.files import XmlFile, read_xml
 from qsuper.host.members import check_domain, find_members
 from qsuper.host.surroundings import Accel, Settings, Surroundings
 from qsuper.plan import GroupPlan, LaunchPlan, Member
+from qsuper.translate.group import Judged, group_problems, shared_rams
+from qsuper.translate.model import Translation
 from qsuper.translate.passes import translate
+from qsuper.translate.site import SharedRam
 
 __all__ = ["Accel", "Loaded", "LoadedDomain", "Settings", "load_domain", "load_group"]
 
@@ -45,7 +49,8 @@ def load_domain(path: str, settings: Settings) -> LoadedDomain:
     emulator = surroundings.emulator(file.root)
     caps = surroundings.caps([emulator])[emulator]
     surroundings.check_accel(file.root, emulator, caps)
-    return _translated(file, emulator, caps, surroundings)
+    translation = _translated(file, emulator, caps, surroundings, {})
+    return LoadedDomain(translation.plan, translation.notices)
 
 
 def load_group(paths: list[str], settings: Settings) -> Loaded:
@@ -61,7 +66,11 @@ def load_group(paths: list[str], settings: Settings) -> Loaded:
     surroundings = _surroundings(settings)
     emulators = _emulators([member.file for member in found], surroundings)
     caps = surroundings.caps(emulators.values())
+    memories = shared_rams(
+        (member.file.root, caps[emulators[member.file.identity]]) for member in found
+    )
     members: list[Member] = []
+    judged: list[Judged] = []
     notices: list[Notice] = []
     errors: list[ConfigError] = []
     lacks: list[UnavailableError] = []
@@ -75,22 +84,25 @@ def load_group(paths: list[str], settings: Settings) -> Loaded:
         except ConfigError as error:
             errors.append(error)
         try:
-            plan, said = _translated(file, emulator, caps[emulator], surroundings)
+            translation = _translated(file, emulator, caps[emulator], surroundings, memories)
         except ConfigErrors as several:
             errors += several.errors
         except ConfigError as error:
             errors.append(error)
         else:
-            notices += said
+            notices += translation.notices
+            judged.append(Judged(role=member.role, domain=translation.domain))
             members.append(
                 Member(
-                    plan=plan,
+                    plan=translation.plan,
                     role=member.role,
                     needs=member.needs,
                     source=file.path,
                     xml=file.text,
                 )
             )
+    if len(judged) == len(found):  # else what is missing would be wrong once more
+        errors += group_problems(judged)
     if errors:
         raise ConfigErrors(errors)
     _raise_all(lacks)
@@ -120,10 +132,16 @@ def _raise_all(lacks: list[UnavailableError]) -> None:
 
 
 def _translated(
-    file: XmlFile, emulator: str, caps: Caps, surroundings: Surroundings
-) -> LoadedDomain:
+    file: XmlFile,
+    emulator: str,
+    caps: Caps,
+    surroundings: Surroundings,
+    memories: Mapping[str, SharedRam],
+) -> Translation:
     data, notices = surroundings.data(file.root)
-    translation = translate(file.root, caps, data)
-    return LoadedDomain(
-        replace(translation.plan, emulator=emulator), (*notices, *translation.notices)
+    translation = translate(file.root, caps, replace(data, memories=memories))
+    return replace(
+        translation,
+        plan=replace(translation.plan, emulator=emulator),
+        notices=(*notices, *translation.notices),
     )

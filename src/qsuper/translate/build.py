@@ -11,6 +11,7 @@ from qsuper.options import Option, Props
 from qsuper.plan import LaunchPlan
 from qsuper.translate.families import FAMILIES
 from qsuper.translate.model import Context, Device
+from qsuper.translate.parts.memory import ram_id
 
 
 def build(context: Context) -> LaunchPlan:
@@ -29,6 +30,8 @@ def build(context: Context) -> LaunchPlan:
         ),
         lifecycle=domain.lifecycle.lifecycle,
         seeds=domain.os.firmware.seeds,
+        boot=domain.fabric.boot.vector if domain.fabric.boot is not None else None,
+        signals=tuple(rule.signal for rule in domain.fabric.rules),
     )
 
 
@@ -38,6 +41,8 @@ def _options(context: Context) -> Iterator[Option]:
     for device in in_order(context.domain.devices):
         yield from device.options(context)
     yield from context.domain.features.device_options(context.site)
+    has_firmware = context.domain.os.has_firmware
+    yield from context.domain.fabric.options(context.site, has_firmware=has_firmware)
     yield from context.domain.passthrough.options()
     yield from context.domain.features.late_options(context.site)
 
@@ -58,12 +63,17 @@ def _head(context: Context) -> Iterator[Option]:
     )
     yield from domain.os.bios_options(site)
     yield from domain.memory.options(
-        site, numa=domain.numa, domain=domain.name, plugged_bytes=plugged_bytes
+        site,
+        numa=domain.numa,
+        domain=domain.name,
+        plugged_bytes=plugged_bytes,
+        shared=domain.fabric.objects(site, ram_id=ram_id(site)),
     )
     yield from domain.vcpu.options(site)
     yield from domain.iothreads.options()
     yield from domain.memory.cell_options(site, numa=domain.numa, domain=domain.name)
     yield from domain.numa.options()
+    yield from domain.fabric.numa_options(site, cpus=domain.vcpu.maximum)
 
 
 def _identity(context: Context) -> Iterator[Option]:
@@ -92,7 +102,9 @@ def _machine_props(context: Context) -> Props:
     domain, site = context.domain, context.site
     props: Props = {
         **domain.clock.machine_props(site),
-        **domain.memory.machine_props(site, numa=domain.numa),
+        **domain.memory.machine_props(
+            site, numa=domain.numa, in_pieces=domain.fabric.is_in_pieces(site)
+        ),
         **domain.numa.machine_props(),
     }
     for device in context.domain.devices:

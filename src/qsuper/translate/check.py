@@ -38,6 +38,12 @@ def _problems(context: Context) -> Iterator[ConfigError]:
     yield from domain.numa.problems(site, vcpu=domain.vcpu)
     plugged_bytes = sum(device.plugged_bytes for device in domain.devices)
     yield from domain.memory.problems(site, numa=domain.numa, plugged_bytes=plugged_bytes)
+    yield from domain.fabric.problems(
+        site,
+        size_bytes=domain.memory.initial_bytes(domain.numa, plugged_bytes=plugged_bytes),
+        has_cells=bool(domain.numa.cells),
+        has_backing=domain.memory.backing.says_what,
+    )
     yield from domain.cpu.problems(site)
     yield from domain.features.problems(site)
     yield from domain.clock.problems(site)

@@ -13,6 +13,7 @@ from qsuper.record import AbstractStruct
 from qsuper.translate.node import Node
 from qsuper.translate.parts.clock import Clock
 from qsuper.translate.parts.cpu import Cpu
+from qsuper.translate.parts.fabric import Fabric
 from qsuper.translate.parts.features import Features
 from qsuper.translate.parts.iothreads import Iothreads
 from qsuper.translate.parts.lifecycle import LifecyclePart
@@ -48,6 +49,7 @@ class Domain(Struct, frozen=True, kw_only=True):
     pm: Pm
     passthrough: Passthrough
     iothreads: Iothreads
+    fabric: Fabric
     devices: tuple["Device", ...] = ()
     """By element in the order of FAMILIES, within an element in the order of definition."""
 
@@ -240,6 +242,11 @@ class Device(AbstractStruct, frozen=True, kw_only=True):
         del context
         return {}
 
+    @property
+    def shared_memory(self) -> "Share | None":
+        """The memory that the device shares with other members of the group."""
+        return None
+
     @abstractmethod
     def options(self, context: Context) -> Iterator[Option]:
         """Give the device's QEMU options, back end before front end."""
@@ -248,6 +255,19 @@ class Device(AbstractStruct, frozen=True, kw_only=True):
         """Give what the runtime can attach to."""
         del context
         return iter(())
+
+
+class Share(Struct, frozen=True, kw_only=True):
+    """A memory by which members of a group meet."""
+
+    at: Location
+    name: str
+    size_bytes: int
+    vectors: int
+    """How many the device has; 0: it has no doorbell."""
+
+    def error(self, message: str) -> ConfigError:
+        return ConfigError(f"<shmem>: {message}", at=self.at)
 
 
 class Need(Struct, frozen=True):

@@ -14,6 +14,7 @@ from qsuper.translate.model import Device, Domain
 from qsuper.translate.node import Node
 from qsuper.translate.parts.clock import Clock
 from qsuper.translate.parts.cpu import Cpu
+from qsuper.translate.parts.fabric import Fabric
 from qsuper.translate.parts.features import Features
 from qsuper.translate.parts.iothreads import Iothreads
 from qsuper.translate.parts.lifecycle import LifecyclePart
@@ -73,6 +74,7 @@ class _Reader:
         pm = self._tried(Pm.parse, root)
         passthrough = self._tried(Passthrough.parse, root)
         iothreads = self._tried(Iothreads.parse, root)
+        fabric = self._tried(Fabric.parse, root)
         self.errors.extend(refused(root))
         devices: tuple[Device, ...] = ()
         for ordinal, device in enumerate(self._devices(), start=1):
@@ -97,6 +99,7 @@ class _Reader:
             pm=_there(pm),
             passthrough=_there(passthrough),
             iothreads=_there(iothreads),
+            fabric=_there(fabric),
             devices=ordered(devices),
         )
 

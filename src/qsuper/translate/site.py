@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from enum import StrEnum, unique
+from itertools import pairwise
 from typing import Any
 
 from msgspec import Struct, field
@@ -31,6 +32,28 @@ class Network(Struct, frozen=True, kw_only=True):
     """The host's own address on it, where that is known."""
     devices: tuple[str, ...] = ()
     """PCI addresses of a `hostdev` network, as `DDDD:BB:SS.F`."""
+
+
+class SharedRam(Struct, frozen=True, kw_only=True):
+    """A primary's main memory, of which dependencies have windows."""
+
+    name: str
+    size_bytes: int
+    windows: tuple[tuple[int, int], ...] = ()
+    """Begin and end of each, in order."""
+    in_pieces: bool = False
+    """Some QEMU has no `offset=`: the windows are memories of their own, put together by NUMA."""
+    on_host: bool = False
+
+    @property
+    def cuts(self) -> tuple[tuple[int, int], ...]:
+        """Begin and end of each piece: the windows, and what is between them."""
+        edges = {0, self.size_bytes, *(edge for window in self.windows for edge in window)}
+        return tuple(pairwise(sorted(edge for edge in edges if edge <= self.size_bytes)))
+
+    def piece(self, begin: int) -> str:
+        """Give the name of the piece that begins there."""
+        return f"{self.name}@{begin >> 20}M"
 
 
 class HostData(Struct, frozen=True, kw_only=True):
@@ -69,6 +92,8 @@ class HostData(Struct, frozen=True, kw_only=True):
     """The next free vsock address; None: a domain's is derived from its name."""
     swtpm_socket: str = "/run/libvirt/qemu/swtpm/{domain}-swtpm.sock"
     """Where a domain's TPM emulator listens; `{domain}` stands for the domain's short name."""
+    memories: Mapping[str, SharedRam] = {}
+    """The main memories that members of the group share, by name."""
     channel_dir: str = "/run/libvirt/qemu/channel"
     """Where `qsuper translate` shows the sockets of channels that name no path."""
 

@@ -119,9 +119,9 @@ def test_a_generation_is_given_or_new_each_time() -> None:
             "<vcpu>: CPU 0 must be enabled and not pluggable",
         ),
         (
-            "<metadata><q:fabric xmlns:q='urn:qsuper:domain:1'/></metadata>",
+            "<metadata><q:melody xmlns:q='urn:qsuper:domain:1'/></metadata>",
             "",
-            "<fabric>: not supported yet",
+            "<melody>: is unknown (<q:fabric>)",
         ),
         ("<qemu:commandline><qemu:arg/></qemu:commandline>", "", "has no attribute 'value'"),
         (

@@ -10,8 +10,9 @@ from typing import ClassVar, Final, Self
 from msgspec.structs import replace
 
 from qsuper.errors import ConfigError
-from qsuper.options import Handle, Option, Props, SharedMemory, Value
+from qsuper.options import Doorbell, Handle, Option, Props, SharedMemory, Value
 from qsuper.translate.devices.base import Context, Device, common, placed
+from qsuper.translate.model import Share
 from qsuper.translate.node import Node
 from qsuper.translate.places import PciKind, PciTurn
 
@@ -96,8 +97,6 @@ class Shmem(Device, frozen=True, kw_only=True):
             yield self._error(f"this QEMU has no model type='{self.model}'", Model.PLAIN)
         if self.has_msi and not (self.has_server or is_doorbell):
             yield self._error("<msi> needs a server", f"<model type='{Model.DOORBELL}'/>")
-        if is_doorbell and not self.server:
-            yield self._error("model type='ivshmem-doorbell' needs a server", "<server path=>")
         if self.model is Model.PLAIN and self.has_server:
             yield self._error(f"model type='{self.model}' takes no server", Model.DOORBELL)
         if self.model is Model.LEGACY and self.role is not None and not self.has_server:
@@ -107,13 +106,16 @@ class Shmem(Device, frozen=True, kw_only=True):
         own: dict[str, Value] = {"driver": str(self.model)}
         if self.role is not None:
             own["master"] = "on" if self.role is Role.MASTER else "off"
+        elif self._is_ours and context.domain.fabric.is_private:
+            own["master"] = "on"  # else QEMU does not save it
         if self.has_server or self.model is Model.DOORBELL:
             chardev = f"char{self.alias}"
-            props: Props = {"backend": "socket", "id": chardev, "path": self.server}
+            path = self._doorbell(context) if self._is_ours else self.server
+            props: Props = {"backend": "socket", "id": chardev, "path": path}
             yield Option.keyed("chardev", props, implied="backend")
             own |= {"chardev": chardev, "vectors": self.vectors, "ioeventfd": self.ioeventfd}
         else:
-            yield Option.json("object", self._memory())
+            yield Option.json("object", self._memory(context))
             own["memdev"] = self._backend
         yield Option.json("device", {**own, **placed(self, context)})
 
@@ -121,9 +123,43 @@ class Shmem(Device, frozen=True, kw_only=True):
     def _backend(self) -> str:
         return f"shmmem-{self.alias}"
 
-    def _memory(self) -> Props:
+    @property
+    def _is_ours(self) -> bool:
+        """Whether the supervisor is the server."""
+        return (self.has_server or self.model is Model.DOORBELL) and not self.server
+
+    @property
+    def shared_memory(self) -> Share | None:
+        if self.server:
+            return None
+        return Share(
+            at=self.at,
+            name=self.name,
+            size_bytes=self.size_bytes or _DEFAULT_BYTES,
+            vectors=(self.vectors or 1) if self._is_ours else 0,
+        )
+
+    def _doorbell(self, context: Context) -> Handle:
+        fabric = context.domain.fabric
+        doorbell = Doorbell(
+            name=f"doorbell-{self.alias}",
+            share=self.name,
+            size_bytes=self.size_bytes or _DEFAULT_BYTES,
+            vectors=self.vectors or 1,
+            is_private=fabric.is_private,
+            on_host=self.name in fabric.host_shares,
+        )
+        shown = f"/var/lib/libvirt/shmem-{self.name}-sock"
+        return Handle(resource=doorbell, shown=shown, live_key="fd")
+
+    def _memory(self, context: Context) -> Props:
         size = self.size_bytes or _DEFAULT_BYTES
-        memory = SharedMemory(name=self._backend, share=self.name, size_bytes=size)
+        memory = SharedMemory(
+            name=self._backend,
+            share=self.name,
+            size_bytes=size,
+            on_host=self.name in context.domain.fabric.host_shares,
+        )
         path = Handle(resource=memory, shown=f"/dev/shm/{self.name}", live="/proc/self/fd/{}")  # noqa: S108 - libvirt's place for it
         return {
             "qom-type": "memory-backend-file",

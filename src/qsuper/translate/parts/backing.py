@@ -98,6 +98,11 @@ class Backing(Struct, frozen=True, kw_only=True):
             has_pinned_cpus=has_pinned_cpus,
         )
 
+    @property
+    def says_what(self) -> bool:
+        """Whether it says where the memory comes from."""
+        return bool(self.pages) or self.source is not None or self.access is not None
+
     def page(self, cell: int | None) -> HugePage | None:
         """Give the huge pages of a cell, or of memory in none (None); None: ordinary ones."""
         # Without cells the whole memory counts as cell 0.

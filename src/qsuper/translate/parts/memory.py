@@ -81,16 +81,22 @@ class Memory(Struct, frozen=True, kw_only=True):
         if current is not None and size is not None and current < size:
             yield self.node.notice("<currentMemory> has no effect: the balloon starts empty")
 
-    def machine_props(self, site: Site, *, numa: Numa) -> Props:
+    def machine_props(self, site: Site, *, numa: Numa, in_pieces: bool = False) -> Props:
         """Give `dump-guest-core=`, `mem-merge=`, `memory-backend=` of `-machine`."""
         return {
             "dump-guest-core": self.is_dumped,
             "mem-merge": None if self.backing.shares_pages else False,
-            "memory-backend": None if numa.cells else _ram_id(site),
+            "memory-backend": None if numa.cells or in_pieces else ram_id(site),
         }
 
     def options(
-        self, site: Site, *, numa: Numa, domain: str, plugged_bytes: int = 0
+        self,
+        site: Site,
+        *,
+        numa: Numa,
+        domain: str,
+        plugged_bytes: int = 0,
+        shared: tuple[Option, ...] = (),
     ) -> Iterator[Option]:
         """Give `-m`, the object of the RAM, `-overcommit`.
 
@@ -99,6 +105,7 @@ class Memory(Struct, frozen=True, kw_only=True):
             numa: The cells, whose sizes count where there are some.
             domain: The domain's name, for the paths of files.
             plugged_bytes: Size of all memory devices (dimm, nvdimm, ...) together.
+            shared: The objects of the RAM where other members of the group share it.
         """
         initial = self.initial_bytes(numa, plugged_bytes=plugged_bytes)
         most = self.maximum_bytes
@@ -108,9 +115,11 @@ class Memory(Struct, frozen=True, kw_only=True):
             "maxmem": None if most is None else f"{_whole(most) // _KIB}k",
         }
         yield Option.keyed("m", props)
-        ram_id = _ram_id(site)
-        if not numa.cells and ram_id is not None:
-            piece = MemoryObject(alias=ram_id, size_bytes=initial, domain=domain, is_system=True)
+        alias = ram_id(site)
+        if shared:
+            yield from shared
+        elif not numa.cells and alias is not None:
+            piece = MemoryObject(alias=alias, size_bytes=initial, domain=domain, is_system=True)
             yield from memory_options(piece, self.backing, numa.tune.binding(None), site)
         yield Option.keyed("overcommit", {"mem-lock": self.backing.is_locked})
 
@@ -129,7 +138,8 @@ class Memory(Struct, frozen=True, kw_only=True):
             yield from memory_options(piece, self.backing, binding, site)
 
 
-def _ram_id(site: Site) -> str | None:
+def ram_id(site: Site) -> str | None:
+    """Give the id that the machine wants its RAM's object to have."""
     info = site.machine_info
     return info.default_ram_id if info is not None else None
 

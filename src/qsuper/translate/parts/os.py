@@ -73,6 +73,11 @@ class Os(Struct, frozen=True, kw_only=True):
     tables: tuple[tuple[TableType, str], ...] = ()
     """ACPI tables: type and file."""
 
+    @property
+    def has_firmware(self) -> bool:
+        """Whether the file says what the machine begins with."""
+        return self.firmware.loader is not None or self.firmware.kind is not None
+
     @classmethod
     def parse(cls, node: Node) -> Self:
         """Read `<os>` of `<domain>`.

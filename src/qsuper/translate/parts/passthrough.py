@@ -1,4 +1,4 @@
-"""`<qemu:...>`: what the XML says to QEMU itself, and qsuper's own metadata."""
+"""`<qemu:...>`: what the XML says to QEMU itself."""
 
 from collections.abc import Iterator, Mapping
 from enum import StrEnum, unique
@@ -56,12 +56,11 @@ class Passthrough(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def parse(cls, node: Node) -> Self:
-        """Read the elements of the `qemu` namespace, and qsuper's own in `<metadata>`.
+        """Read the elements of the `qemu` namespace.
 
         Raises:
             ConfigError: an argument has no value, a property is of no known type.
         """
-        _refuse_fabric(node)
         lines = list(node.children(f"{QEMU}commandline"))
         words = [arg.get("value") for line in lines for arg in line.children(f"{QEMU}arg")]
         variables = [variable for line in lines for variable in line.children(f"{QEMU}env")]
@@ -99,13 +98,6 @@ class Passthrough(Struct, frozen=True, kw_only=True):
             return option
         props = self.overrides.get(str(option.props.get("id", "")))
         return replace(option, props={**option.props, **props}) if props else option
-
-
-def _refuse_fabric(node: Node) -> None:
-    metadata = node.child("metadata")
-    for found in metadata.children() if metadata is not None else ():
-        if found.tag.startswith(OURS):
-            raise found.error("not supported yet", hint="remove it")
 
 
 def _value(word: str | None, node: Node) -> str:

@@ -10,11 +10,12 @@
 
 The number is the exit status. A bug raises any other exception and keeps its traceback.
 
-Import budget: `typing` and `collections.abc`, since every command loads this.
+Import budget: `errno`, `typing` and `collections.abc`, since every command loads this.
 """
 
+import errno
 from collections.abc import Iterable
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Final, NamedTuple, cast
 
 
 class Location(NamedTuple):
@@ -79,6 +80,38 @@ class TimedOutError(QsuperError):
 
 class EmulatorError(QsuperError):
     """QEMU did not start, or ended when nobody asked it to."""
+
+
+_LACKS: Final = frozenset(
+    {
+        errno.EACCES,
+        errno.EAGAIN,
+        errno.EDQUOT,
+        errno.EIO,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOMEM,
+        errno.ENOSPC,
+        errno.EPERM,
+        errno.EROFS,
+    }
+)
+
+
+def shortage(error: BaseException) -> QsuperError | None:
+    """Give a system error as the user's, where the host lacks or forbids something.
+
+    Any other is a bug and keeps its traceback: None. Of a group, all must be such errors; the
+    first one speaks for all.
+    """
+    if isinstance(error, QsuperError):
+        return error
+    if isinstance(error, BaseExceptionGroup):
+        found = [shortage(each) for each in cast("BaseExceptionGroup[Exception]", error).exceptions]
+        return found[0] if all(found) else None
+    if not isinstance(error, OSError) or error.errno not in _LACKS:
+        return None
+    return QsuperError(": ".join(str(word) for word in (error.filename, error.strerror) if word))
 
 
 class Notice(NamedTuple):

@@ -65,20 +65,39 @@ def ensure_private(path: str) -> str:
     """Make the directory *path* with mode 0700, or check that it is ours and nobody else's.
 
     Raises:
-        QsuperError: it is a link, no directory, somebody else's or open to others, or cannot be
-            made.
+        QsuperError: it cannot be made, or as of `check_private`.
     """
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with contextlib.suppress(FileExistsError):
             os.mkdir(path, 0o700)
+    except OSError as error:
+        culprit = error.filename if error.filename != path else ""
+        reason = ": ".join(filter(None, (culprit, error.strerror)))
+        raise QsuperError(
+            f"{path}: cannot be made: {reason} (QSUPER_RUNTIME_DIR can name another place)"
+        ) from error
+    return check_private(path)
+
+
+def check_private(path: str) -> str:
+    """Check that the directory *path*, if there is one, is ours and nobody else's.
+
+    Raises:
+        QsuperError: it is a link, no directory, somebody else's or open to others.
+    """
+    try:
         found = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return path
     except OSError as error:
         raise QsuperError(f"{path}: {error.strerror}") from error
+    if stat.S_ISLNK(found.st_mode):
+        raise QsuperError(f"{path}: a symbolic link, and must be a directory itself")
     if not stat.S_ISDIR(found.st_mode):
         raise QsuperError(f"{path}: not a directory")
     if found.st_uid != os.getuid():
-        raise QsuperError(f"{path}: belongs to uid {found.st_uid}, not to us")
+        raise QsuperError(f"{path}: belongs to uid {found.st_uid}, not to us (uid {os.getuid()})")
     if found.st_mode & 0o077:
         raise QsuperError(f"{path}: open to others (chmod 0700 {path})")
     return path

@@ -245,7 +245,9 @@ def test_dead_supervisor(group: Supervisor, supervise: Start, qsuper: Run) -> No
     for words in (["suspend", "a"], ["info", "a"], ["console", "a"], ["destroy", "a"]):
         status, out, err = qsuper(*words)
         assert (status, out) == (1, "")
-        assert err == f"qsuper: a: its supervisor died; QEMU pid {group.pids['a']} lives on\n"
+        pid = group.pids["a"]
+        said = f"its supervisor died; QEMU pid {pid} lives on (end with `kill {pid}`)"
+        assert err == f"qsuper: a: {said}\n"
 
     kill(group.pids["a"])
     wait_for_end(group.pids["a"])
@@ -272,8 +274,11 @@ def test_stopped_qemu_of_a_dead_supervisor(group: Supervisor, qsuper: Run) -> No
 
 def test_reused_pid_is_not_taken_for_qemu(group: Supervisor, rundir: Path, qsuper: Run) -> None:
     """A process that got the pid of a dead QEMU has another start time."""
+    pid = group.pids["a"]
     group.process.kill()
     group.process.wait()
+    kill(pid)
+    wait_for_end(pid)
     (rundir / "domains" / "a" / "qemu.pid").write_text(f"{os.getpid()} 1\n")
 
     assert states_of(qsuper("list", "--format", "json")[1]).keys() == {"dep1", "dep2"}
@@ -295,6 +300,7 @@ def test_broken_group_does_not_hide_others(group: Supervisor, rundir: Path, qsup
 def mute(rundir: Path) -> Iterator[socket.socket]:
     """A supervisor that takes connections and never says a word; no real one can be made to."""
     domain, group = rundir / "domains" / "m", rundir / "groups" / "m"
+    rundir.mkdir(mode=0o700)
     domain.mkdir(parents=True)
     group.mkdir(parents=True)
     (domain / "group").symlink_to(group)

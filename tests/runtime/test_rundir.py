@@ -46,7 +46,7 @@ def test_a_domain_that_lives_without_supervisor_is_not_touched(rundir_path: Path
     place = rundir.claim_domain("D", "G")
     place.write(rundir.QEMU_PID, f"{Identity.of(os.getpid())}\n")
     place.abandon()
-    with pytest.raises(QsuperError, match=f"'D' still runs as pid {os.getpid()}, without a super"):
+    with pytest.raises(QsuperError, match=f"'D' still runs as pid {os.getpid()}; its super"):
         rundir.claim_domain("D", "G")
     # A pid that has been used again is another process.
     (Path(place.path) / rundir.QEMU_PID).write_text(f"{os.getpid()} 1\n")

@@ -127,7 +127,7 @@ def test_resources_that_cannot_be_made(tmp_path: Path) -> None:
     plan = domain("A", "tick", Option.keyed("chardev", props, implied="backend"))
     with Supervisor(group([(plan, [])])) as supervisor:
         error = supervisor.wait_report()["error"]
-        assert error == f"{tmp_path / 'file'}: cannot listen: Address already in use"
+        assert error == f"A: {tmp_path / 'file'}: cannot listen: Address already in use"
         supervisor.wait_ended()
     assert (tmp_path / "file").exists()
     assert leftovers() == []
@@ -168,16 +168,25 @@ def test_what_a_killed_supervisor_left() -> None:
         wait_ticks("A", 3)
         with Supervisor(pair()) as second:
             error = second.wait_report()["error"]
-            assert error.startswith(f"domain 'A' still runs as pid {pids['A']}, without a")
+            assert error == (
+                "group 'A': its supervisor died, and its QEMUs live on:"
+                " A (pid {A}), B (pid {B}) (end with `kill {A} {B}`)".format(**pids)
+            )
             assert second.wait_ended() == 1
+        with Supervisor(group([(domain("B"), [])])) as third:
+            error = third.wait_report()["error"]
+            assert error.startswith(
+                f"domain 'B' still runs as pid {pids['B']}; its supervisor died"
+            )
+            assert third.wait_ended() == 1
         wait_ticks("A", 1)
         for pid in pids.values():
             os.kill(pid, signal.SIGKILL)
             wait_pid(pid)
-        with supervised(pair()) as third:
+        with supervised(pair()) as last:
             wait_ticks("B", 2)
-            third.ask("destroy", domain="A")
-            assert third.wait_ended() == 0
+            last.ask("destroy", domain="A")
+            assert last.wait_ended() == 0
     assert leftovers() == []
 
 

@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import Final, NamedTuple, NoReturn
 
 from qsuper import __version__
-from qsuper.errors import QsuperError, UsageError
+from qsuper.errors import QsuperError, UsageError, shortage
 
 _WIDTH: Final = 96  # argparse would import shutil to ask the terminal
 
@@ -156,7 +156,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status, as DESIGN has them: see `errors`, and 128+n where signal n ended it.
     """
+    _fill_standard_streams()
     return guarded(lambda: _run(list(sys.argv[1:] if argv is None else argv)))
+
+
+def _fill_standard_streams() -> None:
+    """Put /dev/null where stdin, stdout or stderr is closed, lest a pipe of ours gets its place."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+    sys.stdin = sys.stdin or os.fdopen(0, encoding="utf-8", closefd=False)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8", closefd=False)
 
 
 def guarded(work: Callable[[], int]) -> int:
@@ -174,13 +187,21 @@ def guarded(work: Callable[[], int]) -> int:
         sys.stdout.flush()
         report(str(error))
         return error.exit_status
+    except OSError as error:
+        if (lack := shortage(error)) is None:
+            raise
+        report(str(lack))
+        return lack.exit_status
     return status
 
 
 def report(message: str) -> None:
     """Print an error or a warning for the user, each of its lines as `qsuper: ...` on stderr."""
-    for line in message.splitlines() or [""]:
-        print(f"qsuper: {line}", file=sys.stderr)
+    try:
+        for line in message.splitlines() or [""]:
+            print(f"qsuper: {line}", file=sys.stderr)
+    except OSError:  # nobody reads it; the exit status tells all the same
+        return
 
 
 def parser_of(verb: str) -> Parser:

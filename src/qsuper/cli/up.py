@@ -146,7 +146,8 @@ def _foreground(args: argparse.Namespace) -> int:
         signal.signal(signal.SIGINT, _interrupter(lambda _: KeyboardInterrupt()))
         with open(plan_end, "w", encoding="utf-8") as plan:
             status = guarded(lambda: _translate(args, plan))
-        os.write(status_end, bytes([status]))
+        with contextlib.suppress(BrokenPipeError):  # the supervisor has ended already
+            os.write(status_end, bytes([status]))
         return 0
 
     _forget(translate)
@@ -207,8 +208,8 @@ def _alarm(timeout_s: float | None) -> Callable[[], bool]:
 # Detached: a child becomes the supervisor, this process translates and waits for its report.
 
 
-class _SignalledError(Exception):
-    """A signal asked for the end."""
+class _SignalledError(BaseException):
+    """A signal asked for the end; nobody on the way may take it for an error of theirs."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -223,6 +224,7 @@ def _detached(args: argparse.Namespace) -> int:
         os.close(plan_end)
         os.close(report_fd)
         os.setsid()  # Ctrl-C is ours to pass on
+        _keep_only(plan_fd, report_end)
         from qsuper.control.supervise import supervise  # noqa: PLC0415 - only after the fork
 
         return supervise(_settings(args), plan_fd, report_end)
@@ -234,6 +236,15 @@ def _detached(args: argparse.Namespace) -> int:
     os.close(report_end)
     with open(report_fd, encoding="utf-8") as report:
         return _started(args, supervisor, plan_end, report)
+
+
+def _keep_only(*descriptors: int) -> None:
+    """Close what a shell left open: `(flock 9; qsuper up -d a.xml) 9>lock` shall free its lock."""
+    first = 3
+    for kept in sorted(descriptors):
+        os.closerange(first, kept)
+        first = max(first, kept + 1)
+    os.closerange(first, os.sysconf("SC_OPEN_MAX"))
 
 
 def _started(args: argparse.Namespace, supervisor: int, plan_end: int, report: TextIO) -> int:

@@ -175,8 +175,10 @@ def connect(name: str, stopped: Callable[[str, int], None] | None = None) -> Con
             to fail.
 
     Raises:
-        QsuperError: there is no such domain, or its supervisor died, or is stopped.
+        QsuperError: there is no such domain, or its supervisor died, or is stopped; or the runtime
+            directory is not ours alone.
     """
+    paths.check_private(paths.runtime_dir())
     directory = paths.domain_dir(name)
     if not is_name(name) or not os.path.isdir(directory):
         raise QsuperError(f"no such domain: {name}")
@@ -208,10 +210,15 @@ def connect_group(group: str) -> Connection:
 
 
 def groups() -> list[str]:
-    """Name the groups that have a runtime directory, whether their supervisors live or not."""
+    """Name the groups that have a runtime directory, whether their supervisors live or not.
+
+    Raises:
+        QsuperError: the runtime directory is not ours alone.
+    """
+    root = paths.check_private(paths.runtime_dir())
     try:
-        return sorted(os.listdir(os.path.join(paths.runtime_dir(), "groups")))
-    except FileNotFoundError:
+        return sorted(os.listdir(os.path.join(root, "groups")))
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 
@@ -279,8 +286,10 @@ def _fate(name: str, directory: str) -> str:
     """Say why nobody listens on a domain's control socket."""
     if supervisor := living(os.path.join(directory, "group", "supervisor.pid")):
         return f"{name}: its supervisor (pid {supervisor}) is starting or ending"
-    if qemu := living(os.path.join(directory, "qemu.pid")):
-        return f"{name}: its supervisor died; QEMU pid {qemu} lives on"
+    from qsuper.runtime.survivors import survivor  # noqa: PLC0415 - seldom needed
+
+    if qemu := survivor(directory):
+        return f"{name}: its supervisor died; QEMU pid {qemu} lives on (end with `kill {qemu}`)"
     return f"no such domain: {name} (its supervisor died, and so did its QEMU)"
 
 

@@ -11,9 +11,10 @@ import os
 from typing import Final
 
 from qsuper import paths
-from qsuper.control.client import Connection, Json, living
+from qsuper.control.client import Connection, Json
 from qsuper.errors import QsuperError
 from qsuper.runtime.states import OF_RUN_STATE, State
+from qsuper.runtime.survivors import survivor
 
 _QEMU_TIMEOUT_S: Final = 1.0
 
@@ -30,8 +31,11 @@ def rows(group: str, reason: str) -> list[Json]:
     """
     path = os.path.join(paths.group_dir(group), "plan.json")
     try:
-        with open(path, encoding="utf-8") as file:
-            members = json.load(file)["members"]
+        try:
+            with open(path, encoding="utf-8") as file:
+                members = json.load(file)["members"]
+        except FileNotFoundError:  # the supervisor was killed before it started anything
+            return []
         found = [
             _row(group, member["plan"], member["role"]["$enum"][1], reason) for member in members
         ]
@@ -42,9 +46,8 @@ def rows(group: str, reason: str) -> list[Json]:
 
 def _row(group: str, plan: Json, role: str, reason: str) -> Json:
     directory = paths.domain_dir(plan["name"])
-    pid = living(os.path.join(directory, "qemu.pid"))
     link = os.path.join(directory, "group")
-    if pid is None or not os.path.samefile(link, paths.group_dir(group)):
+    if not _is_same(link, paths.group_dir(group)) or (pid := survivor(directory)) is None:
         return None
     return {
         "name": plan["name"],
@@ -54,8 +57,15 @@ def _row(group: str, plan: Json, role: str, reason: str) -> Json:
         "pid": pid,
         "group": group,
         "role": role,
-        "since": os.stat(os.path.join(directory, "qemu.pid")).st_mtime,
+        "since": os.stat(os.path.join(directory, "argv.json")).st_mtime,
     }
+
+
+def _is_same(link: str, directory: str) -> bool:
+    try:
+        return os.path.samefile(link, directory)
+    except FileNotFoundError:
+        return False
 
 
 def _state(directory: str) -> State:

@@ -5,7 +5,6 @@ plan is awaited, the QEMUs are spawned without it, and only then it takes over.
 """
 
 import contextlib
-import errno
 import json
 import os
 import sys
@@ -15,7 +14,7 @@ from importlib import import_module
 from typing import Any, Final, NamedTuple
 
 from qsuper import paths, planfile
-from qsuper.errors import QsuperError, UsageError
+from qsuper.errors import QsuperError, UsageError, shortage
 from qsuper.plan import GroupPlan
 from qsuper.runtime import rundir
 from qsuper.runtime.early import Early
@@ -25,20 +24,6 @@ from qsuper.runtime.resources import Shares
 from qsuper.runtime.tail import Tail, open_tails
 
 _RUNNING: Final = "qsuper.control.running"
-
-
-_SHORT_OF: Final = frozenset(
-    {
-        errno.EACCES,
-        errno.EDQUOT,
-        errno.EMFILE,
-        errno.ENFILE,
-        errno.ENOMEM,
-        errno.ENOSPC,
-        errno.EROFS,
-    }
-)
-"""What the host lacks or forbids; any other system error is a bug, and keeps its traceback."""
 
 
 class Settings(NamedTuple):
@@ -81,15 +66,9 @@ def supervise(settings: Settings, plan_fd: int, report_fd: int | None) -> int:
     report = _Report(report_fd)
     try:
         return _supervise(settings, plan_fd, report, early)
-    except QsuperError as error:
-        if report_fd is None:
+    except (QsuperError, OSError, ExceptionGroup) as error:
+        if (failure := shortage(error)) is None:
             raise
-        report.send({"error": str(error), "exit-status": error.exit_status})
-        return error.exit_status
-    except OSError as error:
-        if error.errno not in _SHORT_OF:
-            raise
-        failure = QsuperError(f"{error.filename or 'qsuper'}: {error.strerror}")
         if report_fd is None:
             raise failure from error
         report.send({"error": str(failure), "exit-status": failure.exit_status})
@@ -123,7 +102,7 @@ class _Report:
 
 
 def _supervise(settings: Settings, plan_fd: int, report: _Report, early: Early) -> int:
-    loader = threading.Thread(target=import_module, args=(_RUNNING,), name="import", daemon=True)
+    loader = threading.Thread(target=_preload, name="import", daemon=True)
     loader.start()
     with open(plan_fd, "rb") as file:
         text = file.read()
@@ -170,6 +149,11 @@ def _supervise(settings: Settings, plan_fd: int, report: _Report, early: Early) 
             report=report.ok,
         )
         return running.run(start)
+
+
+def _preload() -> None:
+    with contextlib.suppress(Exception):  # the import in the main thread meets it again
+        import_module(_RUNNING)
 
 
 def _parse(text: bytes, settings: Settings) -> GroupPlan:

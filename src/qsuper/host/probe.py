@@ -73,9 +73,11 @@ def find_emulator(path: str) -> str:
     """
     if found := _which(path):
         return found
-    _, _, target = os.path.basename(path).rpartition("qemu-system-")
+    _, is_qemus, target = os.path.basename(path).rpartition("qemu-system-")
     problem = "cannot be executed" if os.path.exists(path) else "no such emulator"
-    raise _unavailable(f"{path}: {problem}", target)
+    if is_qemus:
+        raise _unavailable(f"{path}: {problem}", target)
+    raise UnavailableError(f"{path}: {problem} (without <emulator>, qemu-system-ARCH is taken)")
 
 
 def kvm_problem() -> str:

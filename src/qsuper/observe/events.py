@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from qsuper import paths
+from qsuper.errors import QsuperError
 
 FILE: Final = "events.jsonl"
 
@@ -40,14 +41,18 @@ class EventLog:
         """Open all of them.
 
         Raises:
-            OSError: one cannot be made.
+            QsuperError: one cannot be made.
         """
         self._files: dict[str, int] = {}
         for name in domains:
-            directory = paths.domain_state_dir(name)
-            os.makedirs(directory, mode=0o700, exist_ok=True)
+            path = os.path.join(paths.domain_state_dir(name), FILE)
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
-            self._files[name] = os.open(os.path.join(directory, FILE), flags, 0o600)
+            try:
+                os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+                self._files[name] = os.open(path, flags, 0o600)
+            except OSError as error:
+                self.close()
+                raise QsuperError(f"{path}: {error.strerror}") from error
 
     def write(self, event: Event) -> None:
         """Append an event to its domain's file. A full disk stops no guest."""

@@ -6,14 +6,15 @@ The first start of a group's members happens here while trio is still being load
 import contextlib
 import json
 import os
+import re
 import shlex
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import Final, Self
 
 from qsuper import paths
-from qsuper.errors import EmulatorError, QsuperError
+from qsuper.errors import QsuperError, shortage
 from qsuper.plan import LaunchPlan, Member
 from qsuper.runtime import rundir
 from qsuper.runtime.frame import framed
@@ -24,6 +25,10 @@ from qsuper.runtime.seeds import plant
 
 QEMU_LOG: Final = "qemu.log"
 _TAIL_BYTES: Final = 4096  # of QEMU's messages, for an error
+_PREFIX: Final = re.compile(r"^(?:\d{4}-\d\d-\d\dT\S+Z )?(?:\S*qemu-\S+: )?", re.MULTILINE)
+"""A timestamp, and QEMU's name."""
+_CHATTER: Final = re.compile("char device redirected to |warning: ")
+"""What explains no failure."""
 
 
 class Home:
@@ -116,11 +121,13 @@ class Log:
         os.close(self.fd)
 
     def tail(self) -> str:
-        """Give what QEMU has said since it was started, at most the last 4 KiB."""
+        """Give what QEMU has said since it was started, in one line; at most the last 4 KiB."""
         with open(self.path, "rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(self._start, size - _TAIL_BYTES))
-            return file.read().decode(errors="replace").strip()
+            lines = _PREFIX.sub("", file.read().decode(errors="replace")).split("\n")
+        said = list(filter(None, lines))
+        return "; ".join([line for line in said if not _CHATTER.match(line)] or said)
 
 
 def launch(home: Home, shares: Shares, *, bind: bool = False) -> Launched:
@@ -135,6 +142,24 @@ def launch(home: Home, shares: Shares, *, bind: bool = False) -> Launched:
         QsuperError: something it inherits cannot be made, or it cannot be executed. Nothing is
             left but the directories.
     """
+    with _named(home.member.plan.name):
+        return _launch(home, shares, bind=bind)
+
+
+@contextlib.contextmanager
+def _named(name: str) -> Generator[None]:
+    """Have all errors name the member."""
+    try:
+        yield
+    except QsuperError as error:
+        raise type(error)(f"{name}: {error}") from error
+    except OSError as error:
+        if (lack := shortage(error)) is None:
+            raise
+        raise QsuperError(f"{name}: {lack}") from error
+
+
+def _launch(home: Home, shares: Shares, *, bind: bool) -> Launched:
     plan = home.member.plan
     plant(plan.seeds)
     options = framed(plan)
@@ -168,11 +193,13 @@ def _spawn(
     log.begin(argv)
     pass_fds = tuple(place.numbers.values())
     spawn = Spawn(argv, plan.env, home.place.path, log.fd, pass_fds, bind)
+    process = Process.spawn(spawn)
     try:
-        process = Process.spawn(spawn)
-    except EmulatorError as error:
-        raise EmulatorError(f"{plan.name}: {error}") from error
-    home.place.write(rundir.QEMU_PID, f"{process.identity}\n")
+        home.place.write(rundir.QEMU_PID, f"{process.identity}\n")
+    except BaseException:  # a full disk
+        process.end_now()
+        process.close()
+        raise
     return process
 
 

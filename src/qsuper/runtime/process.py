@@ -105,9 +105,14 @@ class Process:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise EmulatorError(f"{spawn.argv[0]}: {reason}") from error
         # Even one that has ended at once is a zombie until we wait for it: it has an identity.
-        fields = _stat(child.pid)
-        start_time = int(fields[_STAT_START_TIME]) if fields else 0
-        return cls(Identity(child.pid, start_time), child)
+        try:
+            fields = _stat(child.pid)
+            start_time = int(fields[_STAT_START_TIME]) if fields else 0
+            return cls(Identity(child.pid, start_time), child)
+        except OSError as error:  # no descriptor is left
+            child.kill()
+            child.wait()
+            raise EmulatorError(f"{spawn.argv[0]}: {error.strerror}") from error
 
     @classmethod
     def adopt(cls, identity: Identity) -> Self | None:

@@ -18,6 +18,7 @@ from typing import Final, Self
 from qsuper import paths
 from qsuper.errors import QsuperError
 from qsuper.runtime.process import Identity
+from qsuper.runtime.survivors import survivor
 
 LOCK: Final = "lock"
 CONTROL: Final = "control.sock"
@@ -50,6 +51,10 @@ class Rundir:
                 lock_fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
             except FileNotFoundError:
                 continue  # its owner removed the directory in between
+            except OSError:
+                with contextlib.suppress(OSError):  # there is something in it: it is not new
+                    os.rmdir(path)
+                raise
             try:
                 fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -107,15 +112,23 @@ def claim_group(name: str) -> Rundir:
     """Own a group's directory.
 
     Raises:
-        QsuperError: another supervisor runs it.
+        QsuperError: another supervisor runs it, or members of it run without one.
     """
     check_name(name)
     path = paths.group_dir(name)
     if (rundir := Rundir.claim(path)) is None:
         owner = read_identity(os.path.join(path, SUPERVISOR_PID))
         raise QsuperError(f"group {name!r} runs already under {_supervisor(owner)}")
-    rundir.clear()
-    rundir.write(SUPERVISOR_PID, f"{Identity.of(os.getpid())}\n")
+    if alive := _survivors(rundir):
+        rundir.abandon()
+        members = ", ".join(f"{member} (pid {pid})" for member, pid in alive.items())
+        raise QsuperError(
+            f"group {name!r}: its supervisor died, and its QEMUs live on: {members}"
+            f" (end with `kill {' '.join(map(str, alive.values()))}`)"
+        )
+    with _released_on_failure(rundir):
+        rundir.clear()
+        rundir.write(SUPERVISOR_PID, f"{Identity.of(os.getpid())}\n")
     return rundir
 
 
@@ -129,16 +142,39 @@ def claim_domain(name: str, group: str) -> Rundir:
     path = paths.domain_dir(name)
     if (rundir := Rundir.claim(path)) is None:
         raise QsuperError(_in_use(name, path))
-    identity = rundir.read_identity(QEMU_PID)
-    if identity and identity.is_alive:
+    if pid := survivor(path):
         rundir.abandon()
         raise QsuperError(
-            f"domain {name!r} still runs as pid {identity.pid}, without a supervisor"
-            f" (qsuper adopt {name}, or qsuper destroy {name})"
+            f"domain {name!r} still runs as pid {pid}; its supervisor died (end with `kill {pid}`)"
         )
-    rundir.clear()
-    os.symlink(os.path.join("..", "..", "groups", group), rundir.file(GROUP))
+    with _released_on_failure(rundir):
+        rundir.clear()
+        os.symlink(os.path.join("..", "..", "groups", group), rundir.file(GROUP))
     return rundir
+
+
+@contextlib.contextmanager
+def _released_on_failure(rundir: Rundir) -> Generator[None]:
+    """Leave nothing of a directory that could not be furnished, as on a full disk."""
+    try:
+        yield
+    except BaseException:
+        rundir.release()
+        raise
+
+
+def _survivors(group: Rundir) -> dict[str, int]:
+    """Give the QEMUs that a group's dead supervisor has left, by the names of their domains."""
+    if not os.path.exists(group.file(PLAN)):  # written before the first QEMU is started
+        return {}
+    found: dict[str, int] = {}
+    domains = os.path.join(paths.runtime_dir(), "domains")
+    for name in sorted(os.listdir(domains)) if os.path.isdir(domains) else ():
+        path = os.path.join(domains, name)
+        with contextlib.suppress(OSError):  # it comes and goes, or is no domain's
+            if os.path.samefile(os.path.join(path, GROUP), group.path) and (pid := survivor(path)):
+                found[name] = pid
+    return found
 
 
 def check_name(name: str) -> None:

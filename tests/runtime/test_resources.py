@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from qsuper.errors import QsuperError, UnavailableError
+from qsuper.fabric.group import Fabric
 from qsuper.options import Access, OpenFile, Resource, SharedMemory, Tap, UnixListener, VhostNet
-from qsuper.runtime.resources import Directories, Shares, inherited
+from qsuper.plan import GroupPlan
+from qsuper.runtime.resources import Directories, inherited
 
 
 @pytest.fixture
@@ -22,8 +24,11 @@ def directories(tmp_path: Path) -> Directories:
 
 def test_members_share_memory_that_nobody_can_resize(directories: Directories) -> None:
     memory = SharedMemory(name="m", share="ram", size_bytes=1 << 20)
-    shares = Shares()
-    with inherited(directories, shares) as one, inherited(directories, shares) as two:
+    fabric = Fabric(GroupPlan(()))
+    with (
+        inherited(directories, fabric, "one") as one,
+        inherited(directories, fabric, "two") as two,
+    ):
         first, second = one.open([memory])["m"], two.open([memory])["m"]
         os.pwrite(first, b"hello", 4096)
         assert os.pread(second, 5, 4096) == b"hello"
@@ -33,7 +38,7 @@ def test_members_share_memory_that_nobody_can_resize(directories: Directories) -
             os.ftruncate(second, 0)
         with pytest.raises(QsuperError, match="wants 4096 bytes, another 1048576"):
             two.open([SharedMemory(name="n", share="ram", size_bytes=4096)])
-    shares.close()
+    fabric.close()
 
 
 def test_files_and_listeners(directories: Directories, tmp_path: Path) -> None:
@@ -42,7 +47,7 @@ def test_files_and_listeners(directories: Directories, tmp_path: Path) -> None:
         UnixListener(name="c"),
         UnixListener(name="d", path=str(tmp_path / "d.sock")),
     ]
-    with inherited(directories, Shares()) as place:
+    with inherited(directories, Fabric(GroupPlan(())), "one") as place:
         numbers = place.open(resources)
         assert not any(os.get_inheritable(number) for number in numbers.values())
         flags = fcntl.fcntl(numbers["log"], fcntl.F_GETFL)
@@ -62,7 +67,7 @@ def test_what_was_made_outside_goes_when_another_cannot_be_made(
     missing = OpenFile(name="x", path=str(tmp_path / "none" / "x"))
     with (
         pytest.raises(QsuperError, match=r"none/x: No such file or directory"),
-        inherited(directories, Shares()) as place,
+        inherited(directories, Fabric(GroupPlan(())), "one") as place,
     ):
         place.open([outside, missing])
     assert not (tmp_path / "d.sock").exists()
@@ -71,7 +76,7 @@ def test_what_was_made_outside_goes_when_another_cannot_be_made(
 def test_a_directory_is_no_file(directories: Directories, tmp_path: Path) -> None:
     with (
         pytest.raises(QsuperError, match="is a directory"),
-        inherited(directories, Shares()) as place,
+        inherited(directories, Fabric(GroupPlan(())), "one") as place,
     ):
         place.open([OpenFile(name="x", path=str(tmp_path))])
 
@@ -82,7 +87,7 @@ def test_a_directory_is_no_file(directories: Directories, tmp_path: Path) -> Non
 def test_a_tap_device_with_two_queues(directories: Directories) -> None:
     name = f"qst{os.getpid() % 100000}"
     taps = [Tap(name=f"tap{queue}", ifname=name, queue=queue) for queue in range(2)]
-    with inherited(directories, Shares()) as place:
+    with inherited(directories, Fabric(GroupPlan(())), "one") as place:
         numbers = place.open(taps)
         for number in numbers.values():
             request: bytes = fcntl.ioctl(number, 0x800454D2, bytes(40))  # TUNGETIFF
@@ -96,7 +101,7 @@ def test_a_tap_device_with_two_queues(directories: Directories) -> None:
 def test_a_bridge_that_the_helper_refuses(directories: Directories) -> None:
     with (
         pytest.raises(QsuperError, match="bridge 'nosuchbridge': "),
-        inherited(directories, Shares()) as place,
+        inherited(directories, Fabric(GroupPlan(())), "one") as place,
     ):
         place.open([Tap(name="tap", bridge="nosuchbridge")])
 
@@ -105,6 +110,6 @@ def test_a_bridge_that_the_helper_refuses(directories: Directories) -> None:
 def test_no_vhost_net(directories: Directories) -> None:
     with (
         pytest.raises(UnavailableError, match="/dev/vhost-net: No such file"),
-        inherited(directories, Shares()) as place,
+        inherited(directories, Fabric(GroupPlan(())), "one") as place,
     ):
         place.open([VhostNet(name="v")])

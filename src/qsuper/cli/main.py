@@ -70,6 +70,11 @@ COMMANDS: Final = {
         "steer",
         ("qsuper reboot a", "qsuper reboot a --group    # its dependencies too"),
     ),
+    "signal": Command(
+        "ring a domain's doorbell, as another guest would",
+        "signal",
+        ("qsuper signal a 0", "qsuper signal a 3 --shmem mailbox"),
+    ),
     "list": Command(
         "show the domains that run",
         "list",

@@ -10,6 +10,7 @@ from qsuper.control.wire import CommandNotFoundError
 from qsuper.errors import QsuperError, UnavailableError, UsageError
 from qsuper.plan import Console, ConsoleKind
 from qsuper.runtime import rundir
+from qsuper.runtime.doorbells import Doorbells
 from qsuper.runtime.frame import log_name
 from qsuper.runtime.group import Group
 from qsuper.runtime.guest import Guest
@@ -25,9 +26,10 @@ _LONGEST_S: Final = 1_000_000.0
 class Commands:
     """What a client can ask for. `run` is the only way in."""
 
-    def __init__(self, group: Group, *, grace_s: float) -> None:
-        """Take the group, and the timeout of a `down` that gives none."""
+    def __init__(self, group: Group, doorbells: Doorbells, *, grace_s: float) -> None:
+        """Take the group, its doorbells, and the timeout of a `down` that gives none."""
         self._group = group
+        self._doorbells = doorbells
         self._grace_s = grace_s
         self._table: dict[str, tuple[frozenset[str], Callable[[Arguments], Awaitable[Json]]]] = {
             "list": (frozenset(), self._list),
@@ -40,6 +42,7 @@ class Commands:
             "down": (frozenset({"domain", "timeout"}), self._down),
             "reset": (frozenset({"domain", "group"}), self._reset),
             "reboot": (frozenset({"domain", "group"}), self._reboot),
+            "signal": (frozenset({"domain", "vector", "shmem"}), self._signal),
             "qmp": (frozenset({"domain", "command"}), self._qmp),
             "console": (frozenset({"domain", "alias"}), self._console),
         }
@@ -78,7 +81,8 @@ class Commands:
     async def _info(self, arguments: Arguments) -> Json:
         guest = self._group.guest(_domain(arguments))
         await guest.refresh()
-        return row(guest, self._group) | _details(guest)
+        details = _details(guest) | {"doorbells": self._doorbells.of(guest.name)}
+        return row(guest, self._group) | details
 
     async def _suspend(self, arguments: Arguments) -> Json:
         return await self._group.suspend(_domain(arguments))
@@ -105,6 +109,12 @@ class Commands:
     async def _reboot(self, arguments: Arguments) -> Json:
         group = _optional(arguments, "group", bool, default=False)
         return await self._group.reboot(_domain(arguments), group=group)
+
+    async def _signal(self, arguments: Arguments) -> Json:
+        name = _domain(arguments)
+        vector = _optional(arguments, "vector", int, default=0)
+        share = _optional(arguments, "shmem", str, default="")
+        return self._doorbells.ring(name, vector, share or None)
 
     async def _qmp(self, arguments: Arguments) -> Json:
         name, inner = _inner(arguments.get("command"))
@@ -245,4 +255,9 @@ def _optional(arguments: Arguments, name: str, kind: type[T], *, default: T) -> 
     return value
 
 
-_WORDS: Final[dict[type, str]] = {float: "number", bool: "boolean", str: "string"}
+_WORDS: Final[dict[type, str]] = {
+    float: "number",
+    int: "whole number",
+    bool: "boolean",
+    str: "string",
+}

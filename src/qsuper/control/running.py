@@ -10,17 +10,18 @@ import trio
 from qsuper.control.commands import Commands
 from qsuper.control.server import Server
 from qsuper.errors import QsuperError
+from qsuper.fabric.group import Counter, Fabric
 from qsuper.observe.events import Event, EventLog
 from qsuper.plan import GroupPlan
 from qsuper.runtime import qmp
 from qsuper.runtime.consoles import show
+from qsuper.runtime.doorbells import Doorbells
 from qsuper.runtime.early import Early
 from qsuper.runtime.group import Group
 from qsuper.runtime.guest import Guest
 from qsuper.runtime.launch import Home, Launched
 from qsuper.runtime.notify import notify
 from qsuper.runtime.policy import Policies
-from qsuper.runtime.resources import Shares
 from qsuper.runtime.rundir import Rundir
 from qsuper.runtime.signals import Obedience
 from qsuper.runtime.states import State
@@ -39,7 +40,9 @@ class Start(NamedTuple):
     listener: socket.socket
     """On the control socket."""
     members: Sequence[tuple[Home, Launched]]
-    shares: Shares
+    fabric: Fabric
+    counters: Mapping[str, Counter]
+    """Where clients from outside come in."""
     early: Early
     tails: Sequence[Tail]
     grace_s: float
@@ -67,9 +70,10 @@ async def _run(start: Start) -> int:
         for server in telling:
             server.tell(name, domain, detail, event.time)
 
-    guests = [Guest(home, launched, start.shares, emit) for home, launched in start.members]
+    guests = [Guest(home, launched, start.fabric, emit) for home, launched in start.members]
     group = Group(start.plan, guests, start.policies, emit)
-    commands = Commands(group, grace_s=start.grace_s)
+    doorbells = Doorbells(group, start.fabric, start.counters, emit)
+    commands = Commands(group, doorbells, grace_s=start.grace_s)
     obedience = Obedience(group, grace_s=start.grace_s, foreground=start.foreground)
     server = Server(start.listener, commands, lambda: not group.live)
     telling.append(server)
@@ -77,6 +81,7 @@ async def _run(start: Start) -> int:
         async with qmp.open_loop(), trio.open_nursery() as nursery:
             await nursery.start(obedience.run, start.early)
             nursery.start_soon(server.run)
+            nursery.start_soon(doorbells.run)
             nursery.start_soon(_report, start, group, commands)
             printed = trio.Event()
             nursery.start_soon(_print, start.tails, group, printed)

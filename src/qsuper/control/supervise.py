@@ -15,12 +15,13 @@ from typing import Any, Final, NamedTuple
 
 from qsuper import paths, planfile
 from qsuper.errors import QsuperError, UsageError, shortage
+from qsuper.fabric.group import Counter, Fabric
 from qsuper.plan import GroupPlan
 from qsuper.runtime import rundir
 from qsuper.runtime.early import Early
 from qsuper.runtime.launch import Home, Launched, launch
 from qsuper.runtime.policy import Policies
-from qsuper.runtime.resources import Shares
+from qsuper.runtime.rundir import Rundir
 from qsuper.runtime.tail import Tail, open_tails
 
 _RUNNING: Final = "qsuper.control.running"
@@ -119,12 +120,13 @@ def _supervise(settings: Settings, plan_fd: int, report: _Report, early: Early) 
         place = rundir.claim_group(plan.name)
         stack.callback(place.release)
         listener = stack.enter_context(rundir.bind_listener(place.file(rundir.CONTROL)))
-        shares = Shares()
-        stack.callback(shares.close)
+        fabric = Fabric(plan)
+        stack.callback(fabric.close)
+        counters = _counters(fabric, place, stack)
         homes = _claim(plan, stack)
         place.write(rundir.PLAN, text.decode())
         tails = _tails(homes, settings)
-        members = _launch(homes, shares, settings, stack)
+        members = _launch(homes, fabric, settings, stack)
         loader.join()
         from qsuper.control import running  # noqa: PLC0415 - it loads trio; see above
 
@@ -141,7 +143,8 @@ def _supervise(settings: Settings, plan_fd: int, report: _Report, early: Early) 
             place=place,
             listener=listener,
             members=members,
-            shares=shares,
+            fabric=fabric,
+            counters=counters,
             early=early,
             tails=tails,
             grace_s=settings.grace_s,
@@ -200,6 +203,16 @@ def _claim(plan: GroupPlan, stack: contextlib.ExitStack) -> list[Home]:
     return [homes[member.plan.name] for member in plan.members]
 
 
+def _counters(fabric: Fabric, place: Rundir, stack: contextlib.ExitStack) -> dict[str, Counter]:
+    """Listen for clients from outside, on a socket for each memory."""
+    counters: dict[str, Counter] = {}
+    for share in fabric.servers:
+        path = place.file(f"{share}.ivshmem")
+        listener = stack.enter_context(rundir.bind_listener(path))
+        counters[share] = Counter(rundir.socket_path(path), listener)
+    return counters
+
+
 def _tails(homes: list[Home], settings: Settings) -> list[Tail]:
     if settings.detached or not settings.show_consoles:
         return []
@@ -210,11 +223,11 @@ def _tails(homes: list[Home], settings: Settings) -> list[Tail]:
 
 
 def _launch(
-    homes: list[Home], shares: Shares, settings: Settings, stack: contextlib.ExitStack
+    homes: list[Home], fabric: Fabric, settings: Settings, stack: contextlib.ExitStack
 ) -> list[tuple[Home, Launched]]:
     members: list[tuple[Home, Launched]] = []
     for home in homes:
-        launched = launch(home, shares, bind=settings.bind)
+        launched = launch(home, fabric, bind=settings.bind)
         stack.callback(launched.end_now)
         members.append((home, launched))
     return members

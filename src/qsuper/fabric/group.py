@@ -4,12 +4,20 @@ Import budget: the standard library; QEMUs are spawned before trio is loaded.
 """
 
 import socket
+from typing import NamedTuple
 
 from qsuper.errors import QsuperError
 from qsuper.fabric.ivshmem import FIRST_MEMBER, Server
 from qsuper.fabric.memory import Shares
 from qsuper.options import Doorbell, SharedMemory
 from qsuper.plan import GroupPlan
+
+
+class Counter(NamedTuple):
+    """Where clients from outside come in."""
+
+    path: str
+    listener: socket.socket
 
 
 class Fabric:
@@ -25,6 +33,12 @@ class Fabric:
         self.servers: dict[str, Server] = {}
         """By the name of the memory."""
         self._shares = Shares()
+        resources = [each for member in plan.members for each in member.plan.resources()]
+        self._on_host = frozenset(
+            each.share
+            for each in resources
+            if isinstance(each, SharedMemory | Doorbell) and each.on_host
+        )
         try:
             self._make_servers(plan)
         except BaseException:
@@ -50,7 +64,8 @@ class Fabric:
 
     def memory(self, resource: SharedMemory | Doorbell) -> int:
         """Give the descriptor of a memory; it stays ours. Errors as of `Shares.memory`."""
-        return self._shares.memory(resource.share, resource.size_bytes, on_host=resource.on_host)
+        share = resource.share
+        return self._shares.memory(share, resource.size_bytes, on_host=share in self._on_host)
 
     def attach(self, member: str, resource: Doorbell) -> socket.socket:
         """Give the socket that the QEMU of *member* inherits; errors as of `Server.attach`."""

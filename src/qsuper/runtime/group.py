@@ -84,8 +84,9 @@ class Group:
             silent = ", ".join(g.name for g in self.guests.values() if not g.settled.is_set())
             raise TimedOutError(f"{silent}: QEMU's monitor gave no answer within {within_s:g} s")
         if not self.policies.paused:
-            await self._release([g for g in self.guests.values() if not g.is_primary])
-            await self._release([g for g in self.guests.values() if g.is_primary])
+            ready = [guest for guest in self.guests.values() if not guest.waits]
+            await self._release([guest for guest in ready if not guest.is_primary])
+            await self._release([guest for guest in ready if guest.is_primary])
         self.started.set()
 
     async def _release(self, guests: list[Guest]) -> None:
@@ -104,6 +105,15 @@ class Group:
                 raise self.guests[name].failure(answer.error)
             self.guests[name].is_released = True
             self.guests[name].change(State.RUNNING, Reason.BOOTED)
+
+    async def boot(self, guest: Guest) -> None:
+        """Let a member go that waits for its boot signal.
+
+        Raises:
+            EmulatorError: QEMU refuses, or has ended.
+            TimedOutError: its monitor does not answer in time.
+        """
+        await self._release([guest])
 
     async def _member(self, guest: Guest) -> None:
         await guest.run()
@@ -173,13 +183,16 @@ class Group:
             QsuperError: QEMU refuses, or the domain is not running.
             TimedOutError: one of them does not answer; the others did what they should.
         """
-        return await self._signal(Verb.RESUME, self._propagated(self._live_guest(name)))
+        named = self._live_guest(name)
+        guests = self._propagated(named)
+        # Who waits for a boot signal goes on by that, or when named.
+        return await self._signal(Verb.RESUME, [g for g in guests if g is named or not g.waits])
 
     async def suspend_all(self) -> Json:
         return await self._signal(Verb.SUSPEND, self.live)
 
     async def resume_all(self) -> Json:
-        return await self._signal(Verb.RESUME, self.live)
+        return await self._signal(Verb.RESUME, [g for g in self.live if not g.waits])
 
     async def _signal(self, verb: Verb, guests: list[Guest]) -> Json:
         able = [guest for guest in guests if guest.standing.state in _CANDIDATES[verb]]

@@ -10,12 +10,12 @@ from typing import Any, Final
 import trio
 
 from qsuper.errors import EmulatorError, QsuperError, TimedOutError
+from qsuper.fabric.group import Fabric
 from qsuper.plan import Member, Role
 from qsuper.runtime import policy, qmp, states
 from qsuper.runtime.launch import Home, Launched, launch
 from qsuper.runtime.policy import Backoff, Then
 from qsuper.runtime.qmp import CommandError, DisconnectedError, Monitor
-from qsuper.runtime.resources import Shares
 from qsuper.runtime.states import Reason, Standing, State
 from qsuper.runtime.sync import Link
 
@@ -41,7 +41,7 @@ _BY_THE_HOST: Final = frozenset({"host-qmp-quit", "host-signal"})
 class Guest:
     """A member of a running group. Its state comes from the pidfd and QMP, and nowhere else."""
 
-    def __init__(self, home: Home, launched: Launched, shares: Shares, emit: Emit) -> None:
+    def __init__(self, home: Home, launched: Launched, fabric: Fabric, emit: Emit) -> None:
         """Take a member that was just started, paused."""
         self.home = home
         self.member: Member = home.member
@@ -66,7 +66,7 @@ class Guest:
         self.status: int | None = None
         """How its last QEMU ended, negative for a signal."""
         self._launched = launched
-        self._shares = shares
+        self._fabric = fabric
         self._emit = emit
         self._monitor: Monitor | None = None
         self._nursery: trio.Nursery | None = None
@@ -101,6 +101,11 @@ class Guest:
     def is_live(self) -> bool:
         """It has not ended for good."""
         return not self.ended.is_set()
+
+    @property
+    def waits(self) -> bool:
+        """It waits for its boot signal."""
+        return self.plan.boot is not None and not self.is_released
 
     def failure(self, why: str = "") -> EmulatorError:
         """Give why it did not start: QEMU's own words, else *why*."""
@@ -170,7 +175,7 @@ class Guest:
                 self._note_end()
                 return False
             try:
-                self._launched = launch(self.home, self._shares, bind=self.bind)
+                self._launched = launch(self.home, self._fabric, bind=self.bind)
             except QsuperError as error:
                 self._emit("RESTART_FAILED", self.name, {"message": str(error)})
                 ran_for_s = 0.0

@@ -15,11 +15,12 @@ from typing import Final, Self
 
 from qsuper import paths
 from qsuper.errors import QsuperError, shortage
+from qsuper.fabric.group import Fabric
 from qsuper.plan import LaunchPlan, Member
 from qsuper.runtime import rundir
 from qsuper.runtime.frame import framed
 from qsuper.runtime.process import Process, Spawn
-from qsuper.runtime.resources import Directories, Inherited, Shares, inherited
+from qsuper.runtime.resources import Directories, Inherited, inherited
 from qsuper.runtime.rundir import Rundir
 from qsuper.runtime.seeds import plant
 
@@ -130,12 +131,12 @@ class Log:
         return "; ".join([line for line in said if not _CHATTER.match(line)] or said)
 
 
-def launch(home: Home, shares: Shares, *, bind: bool = False) -> Launched:
+def launch(home: Home, fabric: Fabric, *, bind: bool = False) -> Launched:
     """Start a member's QEMU, paused.
 
     Args:
         home: Its directories.
-        shares: The group's memory.
+        fabric: What the group's members share.
         bind: QEMU is killed when this process ends, however it does.
 
     Raises:
@@ -143,7 +144,7 @@ def launch(home: Home, shares: Shares, *, bind: bool = False) -> Launched:
             left but the directories.
     """
     with _named(home.member.plan.name):
-        return _launch(home, shares, bind=bind)
+        return _launch(home, fabric, bind=bind)
 
 
 @contextlib.contextmanager
@@ -159,12 +160,12 @@ def _named(name: str) -> Generator[None]:
         raise QsuperError(f"{name}: {lack}") from error
 
 
-def _launch(home: Home, shares: Shares, *, bind: bool) -> Launched:
+def _launch(home: Home, fabric: Fabric, *, bind: bool) -> Launched:
     plan = home.member.plan
     plant(plan.seeds)
     options = framed(plan)
     directories = Directories(home.place.path, home.state_dir)
-    with inherited(directories, shares) as place, contextlib.ExitStack() as stack:
+    with inherited(directories, fabric, plan.name) as place, contextlib.ExitStack() as stack:
         resources = {
             handle.resource.name: handle.resource
             for option in options

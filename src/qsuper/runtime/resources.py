@@ -1,14 +1,23 @@
 """What QEMU inherits: each resource of a launch plan becomes a descriptor."""
 
 import contextlib
-import fcntl
 import os
 import stat
 from collections.abc import Generator, Iterable, Mapping
-from typing import Final
+from typing import Final, assert_never
 
 from qsuper.errors import QsuperError, UnavailableError
-from qsuper.options import Access, OpenFile, Resource, SharedMemory, Tap, UnixListener, VhostNet
+from qsuper.fabric.group import Fabric
+from qsuper.options import (
+    Access,
+    Doorbell,
+    OpenFile,
+    Resource,
+    SharedMemory,
+    Tap,
+    UnixListener,
+    VhostNet,
+)
 from qsuper.runtime import rundir
 from qsuper.runtime.tap import open_tap
 
@@ -19,37 +28,6 @@ _OPEN_FLAGS: Final = {
     Access.READ_WRITE: os.O_RDWR | os.O_CREAT,
     Access.DEVICE: os.O_RDWR,
 }
-# Nobody may resize it: to its users a truncation is a SIGBUS.
-_SEALS: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
-
-
-class Shares:
-    """The shared memory of a group, by name; it lives until closed, whoever maps it."""
-
-    def __init__(self) -> None:
-        """Start without any."""
-        self._memory: dict[str, int] = {}
-
-    def memory(self, share: str, size_bytes: int) -> int:
-        """Give the descriptor of a memory, made at the first call.
-
-        Raises:
-            QsuperError: it exists with another size, or there is no memory.
-        """
-        if share not in self._memory:
-            self._memory[share] = _make_memory(share, size_bytes)
-        descriptor = self._memory[share]
-        if (found := os.fstat(descriptor).st_size) != size_bytes:
-            raise QsuperError(
-                f"shared memory {share!r}: one member wants {size_bytes} bytes, another {found}"
-            )
-        return descriptor
-
-    def close(self) -> None:
-        """Give the memory back once no QEMU maps it."""
-        for descriptor in self._memory.values():
-            os.close(descriptor)
-        self._memory.clear()
 
 
 class Directories:
@@ -64,13 +42,14 @@ class Directories:
 class Inherited:
     """Open descriptors by the names of their resources, and the sockets made for them."""
 
-    def __init__(self, directories: Directories, shares: Shares) -> None:
+    def __init__(self, directories: Directories, fabric: Fabric, member: str) -> None:
         """Start without any."""
         self.numbers: dict[str, int] = {}
         self.sockets: list[str] = []
         """Paths outside the domain's directory, to be removed when it has ended."""
         self._directories = directories
-        self._shares = shares
+        self._fabric = fabric
+        self._member = member
         self._own: list[int] = []
 
     def open(self, resources: Iterable[Resource]) -> Mapping[str, int]:
@@ -88,15 +67,16 @@ class Inherited:
                 case OpenFile():
                     number = _opened(os.path.join(self._directories.state, resource.path), resource)
                 case SharedMemory():
-                    number = os.dup(self._shares.memory(resource.share, resource.size_bytes))
+                    number = os.dup(self._fabric.memory(resource))
+                case Doorbell():
+                    number = self._fabric.attach(self._member, resource).detach()
                 case Tap():
                     multi_queue = queues.count(resource.ifname) > 1
                     number = open_tap(resource, multi_queue=multi_queue)
                 case VhostNet():
                     number = _vhost_net()
                 case _:
-                    kind = type(resource).__name__
-                    raise UnavailableError(f"{resource.name}: a {kind} cannot be made yet")
+                    assert_never(resource)
             self._own.append(number)
             self.numbers[resource.name] = number
         return self.numbers
@@ -116,9 +96,9 @@ class Inherited:
 
 
 @contextlib.contextmanager
-def inherited(directories: Directories, shares: Shares) -> Generator[Inherited]:
+def inherited(directories: Directories, fabric: Fabric, member: str) -> Generator[Inherited]:
     """Give a place for descriptors that are closed at the end; sockets go if it fails."""
-    place = Inherited(directories, shares)
+    place = Inherited(directories, fabric, member)
     try:
         yield place
     except BaseException:
@@ -137,16 +117,6 @@ def _opened(path: str, resource: OpenFile) -> int:
     if stat.S_ISDIR(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise QsuperError(f"{path}: is a directory")
-    return descriptor
-
-
-def _make_memory(name: str, size_bytes: int) -> int:
-    try:
-        descriptor = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        os.ftruncate(descriptor, size_bytes)
-        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
-    except OSError as error:
-        raise QsuperError(f"shared memory {name!r}: {error.strerror}") from error
     return descriptor
 
 

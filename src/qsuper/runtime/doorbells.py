@@ -1,0 +1,150 @@
+"""The doorbells of a running group: what guests ring the supervisor with, and whom it rings.
+
+A signal from a guest boots a member that waits for it, or is a verb on a member, and is passed on
+to the clients from outside. What guests ring each other with never comes here.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+import trio
+
+from qsuper.errors import QsuperError, UsageError
+from qsuper.fabric.group import Counter, Fabric, peer_numbers
+from qsuper.fabric.ivshmem import SUPERVISOR, Server
+from qsuper.fabric.outside import Outside, flushed
+from qsuper.fabric.signals import Bell, Rate, Rung
+from qsuper.plan import OnSignal, Vector
+from qsuper.runtime.group import Group
+from qsuper.runtime.guest import Emit, Guest
+
+Json = Any  # an answer of the control protocol
+
+_BOOT: Final = "boot"
+
+
+class Doorbells:
+    """The doorbells of one group."""
+
+    def __init__(
+        self, group: Group, fabric: Fabric, counters: Mapping[str, Counter], emit: Emit
+    ) -> None:
+        """Take the group and its fabric.
+
+        Args:
+            group: Whose members are rung.
+            fabric: What they share.
+            counters: Where outside clients come in, by the name of the memory.
+            emit: Takes events.
+        """
+        self._group = group
+        self._servers = fabric.servers
+        self._paths = {share: counter.path for share, counter in counters.items()}
+        self._outside = {
+            share: Outside(fabric.servers[share], counter.listener)
+            for share, counter in counters.items()
+        }
+        self._emit = emit
+        self._numbers = peer_numbers(group.plan)
+        self._rates: dict[tuple[str, int], Rate] = {}
+        self._verbs: Mapping[OnSignal, Callable[[str], Awaitable[object]]] = {
+            OnSignal.SUSPEND: group.suspend,
+            OnSignal.RESUME: group.resume,
+            OnSignal.RESET: group.reset,
+            OnSignal.SHUTDOWN: group.shutdown,
+            OnSignal.DESTROY: group.destroy,
+        }
+
+    async def run(self) -> None:
+        """Obey signals and serve outside clients until cancelled."""
+        if not self._servers:
+            return
+        bell = Bell(self._servers.values())
+        try:
+            async with trio.open_nursery() as nursery:
+                for outside in self._outside.values():
+                    nursery.start_soon(outside.run)
+                for server in self._servers.values():
+                    for conversation in server.unsent:
+                        nursery.start_soon(flushed, conversation)
+                while True:
+                    for rung in await bell.rung():
+                        self._take(rung, nursery)
+        finally:
+            bell.close()
+
+    def _take(self, rung: Rung, nursery: trio.Nursery) -> None:
+        vector = Vector(share=rung.share, number=rung.vector)
+        done: dict[str, str] = {}
+        for guest in self._group.live:
+            if guest.plan.boot == vector and guest.waits:
+                done[guest.name] = _BOOT
+                nursery.start_soon(self._boot, guest)
+            for rule in guest.plan.signals:
+                if rule.vector == vector:
+                    done[guest.name] = rule.verb
+                    nursery.start_soon(self._perform, guest.name, rule.verb)
+        self._outside[rung.share].pass_on(rung.vector)
+        rate = self._rates.setdefault((rung.share, rung.vector), Rate(trio.current_time))
+        if times := rate.told(rung.times):
+            detail = {"shmem": rung.share, "vector": rung.vector, "times": times, "to": SUPERVISOR}
+            self._emit("SIGNAL", self._group.name, {**detail, "domains": list(done), "verbs": done})
+
+    async def _boot(self, guest: Guest) -> None:
+        try:
+            await self._group.boot(guest)
+        except QsuperError as error:
+            self._emit("SIGNAL_FAILED", guest.name, {"verb": _BOOT, "message": str(error)})
+
+    async def _perform(self, name: str, verb: OnSignal) -> None:
+        try:
+            await self._verbs[verb](name)
+        except QsuperError as error:
+            self._emit("SIGNAL_FAILED", name, {"verb": verb, "message": str(error)})
+
+    def ring(self, name: str, vector: int, share: str | None) -> Json:
+        """Ring a member.
+
+        Args:
+            name: The member.
+            vector: Which of its vectors.
+            share: The memory whose doorbell; None: the one that the member has.
+
+        Raises:
+            QsuperError: it has no such doorbell, or no such vector.
+            UsageError: it has several, and *share* is None.
+        """
+        self._group.guest(name)
+        server = self._server(name, share)
+        server.ring(name, vector)
+        number = self._numbers[name]
+        detail = {"shmem": server.share, "vector": vector, "times": 1, "to": number}
+        self._emit("SIGNAL", name, detail)
+        return {"shmem": server.share, "vector": vector, "peer": number}
+
+    def _server(self, name: str, share: str | None) -> Server:
+        if share is not None:
+            if share not in self._servers:
+                raise QsuperError(
+                    f"no shmem {share!r} with doorbells in group {self._group.name!r}"
+                )
+            return self._servers[share]
+        mine = [server for server in self._servers.values() if server.has(name)]
+        if not mine:
+            raise QsuperError(f"domain {name!r} has no doorbell")
+        if len(mine) > 1:
+            raise UsageError(f"which shmem? {name!r} has {', '.join(s.share for s in mine)}")
+        return mine[0]
+
+    def of(self, name: str) -> list[dict[str, Json]]:
+        """Give what `info` says of a member's doorbells."""
+        return [
+            {
+                "shmem": share,
+                "peer": self._numbers[name],
+                "socket": self._paths[share],
+                "clients": self._outside[share].numbers,
+            }
+            for share, server in self._servers.items()
+            if server.has(name)
+        ]

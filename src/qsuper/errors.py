@@ -17,6 +17,8 @@ import errno
 from collections.abc import Iterable
 from typing import ClassVar, Final, NamedTuple, cast
 
+_LONGEST: Final = 1000  # characters of a message
+
 
 class Location(NamedTuple):
     """A place in a domain XML file."""
@@ -27,6 +29,17 @@ class Location(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line}" if self.line else self.path
+
+
+def plain(message: str) -> str:
+    """Give a message that quotes a file as one line of bounded length that steers no terminal."""
+    if len(message) > _LONGEST:
+        message = f"{message[: _LONGEST // 2]} ... {message[-_LONGEST // 2 :]}"
+    if message.isprintable():
+        return message
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in message
+    )
 
 
 class QsuperError(Exception):
@@ -47,9 +60,9 @@ class ConfigError(QsuperError):
     exit_status = 65
 
     def __init__(self, message: str, *, at: Location, hint: str = "") -> None:
-        super().__init__(message)
+        super().__init__(plain(message))
         self.at = at
-        self.hint = hint
+        self.hint = plain(hint)
 
     def __str__(self) -> str:
         hint = f" ({self.hint})" if self.hint else ""

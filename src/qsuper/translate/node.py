@@ -13,7 +13,7 @@ from typing import Final, TypeVar, overload
 from lxml import etree
 from lxml.etree import _Element  # pyright: ignore[reportPrivateUsage]  # lxml exports no other
 
-from qsuper.errors import ConfigError, Location, Notice
+from qsuper.errors import ConfigError, Location, Notice, plain
 from qsuper.units import to_bytes
 
 E = TypeVar("E", bound=StrEnum)
@@ -83,7 +83,7 @@ class Node:
 
     def notice(self, message: str) -> Notice:
         """Make a notice that names this element and its line."""
-        return Notice(self.at, f"<{_local(self.tag)}>: {message}")
+        return Notice(self.at, plain(f"<{_local(self.tag)}>: {message}"))
 
     # Elements
 

@@ -1,0 +1,1 @@
+"""Mutation fuzzing of the way from a domain file to a command line."""

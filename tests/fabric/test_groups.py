@@ -1,9 +1,13 @@
 """Groups that share memory and signal each other, from their XML to real guests."""
 
+import math
 import os
+import re
 import shutil
 import signal
 import struct
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -97,6 +101,22 @@ def test_a_guest_is_rung_from_outside(tmp_path: Path) -> None:
         ):
             with pytest.raises(QsuperError, match=message):
                 supervisor.ask("signal", domain="mailbox", **arguments)
+
+
+def test_the_peripheral_of_the_example(tmp_path: Path) -> None:
+    """cosim.py serves the guest of cosim.xml."""
+    text = (CONFIGS / "cosim.xml").read_text().replace("guests/", f"{CONFIGS}/guests/")
+    (tmp_path / "cosim.xml").write_text(text)
+    with supervised(load_group([str(tmp_path / "cosim.xml")], Settings()).group) as supervisor:
+        wait_log("cosim", "mailbox 2\n")
+        (bell,) = supervisor.ask("info", domain="cosim")["doorbells"]
+        with subprocess.Popen([sys.executable, CONFIGS / "cosim.py", bell["socket"]]) as peripheral:
+            try:
+                wait_file(log("cosim"), lambda: log("cosim").read_text().count("answer ") >= 3)
+            finally:
+                peripheral.kill()
+        answers = re.findall(r"answer (\d+)", log("cosim").read_text())
+        assert all(math.isqrt(int(square)) ** 2 == int(square) for square in answers[:3])
 
 
 def test_a_guest_rings_a_program(tmp_path: Path) -> None:

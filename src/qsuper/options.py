@@ -87,7 +87,23 @@ class VhostNet(Struct, frozen=True, kw_only=True):
     queue: int = 0
 
 
-Resource: TypeAlias = UnixListener | OpenFile | SharedMemory | Doorbell | Tap | VhostNet
+class HelperLink(Struct, frozen=True, kw_only=True):
+    """A connection between QEMU and a helper; each inherits its own end."""
+
+    name: str
+    listens: bool = False
+    """The helper wants a listening socket, on which QEMU's end waits to be accepted."""
+
+
+class Readiness(Struct, frozen=True, kw_only=True):
+    """A pipe into which a helper writes something once it is ready, and nobody else."""
+
+    name: str
+
+
+Resource: TypeAlias = (
+    UnixListener | OpenFile | SharedMemory | Doorbell | Tap | VhostNet | HelperLink | Readiness
+)
 """What must be made before the spawn and is inherited. `name` is unique within a domain."""
 
 
@@ -102,6 +118,10 @@ class Handle(Struct, frozen=True, kw_only=True):
     shown: str
     live: str = "{}"
     live_key: str | None = None
+
+
+Word: TypeAlias = "str | Handle"
+"""A word of a helper's command line."""
 
 
 class Joined(Struct, frozen=True):
@@ -217,6 +237,15 @@ class Option(Struct, frozen=True):
                     yield text
                 else:
                     yield f"{key}={text.replace(',', ',,')}"
+
+
+def spelled(words: Sequence[Word], numbers: Numbers) -> tuple[str, ...]:
+    """Render a helper's command line for exec.
+
+    Raises:
+        KeyError: *numbers* lacks a resource.
+    """
+    return tuple(str(_live(word, numbers)) for word in words)
 
 
 def _text(value: object) -> str:

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 from enum import StrEnum, unique
+from typing import Any
 
 from msgspec import Struct, field
 
-from qsuper.options import Option, Resource
+from qsuper.options import HelperLink, Option, Readiness, Resource, Word
 
 
 @unique
@@ -90,6 +91,53 @@ class Signal(Struct, frozen=True, kw_only=True):
     verb: OnSignal
 
 
+class Setup(Struct, frozen=True, kw_only=True):
+    """A command that fills a helper's directory, run in it where it does not exist yet."""
+
+    program: str
+    """As of `Helper`."""
+    package: str
+    words: tuple[Word, ...]
+
+
+class Helper(Struct, frozen=True, kw_only=True):
+    """A process that QEMU needs: started before it, ended after it.
+
+    When it ends before its QEMU, the guest lives on without what it served.
+    """
+
+    name: str
+    """Unique in the domain; also of its log: `NAME.log` in the state directory."""
+    serves: str
+    """Alias of the device."""
+    program: str
+    """A path, or a name to be found; the loader makes it an absolute path."""
+    package: str
+    """Debian's, for who has not installed it."""
+    words: tuple[Word, ...]
+    """What follows the program's name on its command line."""
+    link: HelperLink
+    readiness: Readiness | None = None
+    """None: QEMU itself waits for it."""
+    directory: str = ""
+    """Where it runs, made if need be; relative to the state directory, which is the default."""
+    setup: Setup | None = None
+
+
+class Command(Struct, frozen=True, kw_only=True):
+    """A QMP command that completes the guest before it is let run."""
+
+    name: str
+    arguments: Mapping[str, Any]
+
+
+class PlugCpu(Struct, frozen=True, kw_only=True):
+    """A virtual CPU that is plugged in before the guest is let run, by QMP's `device_add`."""
+
+    number: int
+    """Among all CPUs there can be, from 0."""
+
+
 class LaunchPlan(Struct, frozen=True, kw_only=True):
     """How to start one domain."""
 
@@ -108,6 +156,10 @@ class LaunchPlan(Struct, frozen=True, kw_only=True):
     lifecycle: Lifecycle = Lifecycle()
     seeds: tuple[Seed, ...] = ()
     """The firmware's variables, unless they have no template."""
+    helpers: tuple[Helper, ...] = ()
+    """Started in this order."""
+    setup: tuple[Command | PlugCpu, ...] = ()
+    """Run in this order once the monitor answers, at each start of a QEMU."""
     boot: Vector | None = None
     """It stays paused until this is rung."""
     signals: tuple[Signal, ...] = ()
@@ -143,6 +195,15 @@ class Member(Struct, frozen=True, kw_only=True):
     """That file's text, kept for the record."""
 
 
+class LogLimits(Struct, frozen=True, kw_only=True):
+    """How much is kept of each log file: (keep + 1) * max_bytes, and a little."""
+
+    max_bytes: int = 10 << 20
+    """A file that is longer is cut; 0: never."""
+    keep: int = 3
+    """How many of the pieces cut off are kept, each at most max_bytes long."""
+
+
 class GroupPlan(Struct, frozen=True):
     """One or more primaries with their dependencies; what one supervisor runs.
 
@@ -151,6 +212,7 @@ class GroupPlan(Struct, frozen=True):
 
     members: tuple[Member, ...]
     """Dependencies first, each once, then the primaries; both in document order."""
+    logs: LogLimits = LogLimits()
 
     @property
     def name(self) -> str:

@@ -8,7 +8,7 @@ Source: libvirt `qemuBuildCommandLine`.
 from collections.abc import Iterator
 
 from qsuper.options import Option, Props
-from qsuper.plan import LaunchPlan
+from qsuper.plan import Command, LaunchPlan, PlugCpu
 from qsuper.translate.families import FAMILIES
 from qsuper.translate.model import Context, Device
 from qsuper.translate.parts.memory import ram_id
@@ -30,6 +30,8 @@ def build(context: Context) -> LaunchPlan:
         ),
         lifecycle=domain.lifecycle.lifecycle,
         seeds=domain.os.firmware.seeds,
+        helpers=tuple(helper for device in domain.devices for helper in device.helpers(context)),
+        setup=tuple(_setup(context)),
         boot=domain.fabric.boot.vector if domain.fabric.boot is not None else None,
         signals=tuple(rule.signal for rule in domain.fabric.rules),
     )
@@ -87,6 +89,14 @@ def _identity(context: Context) -> Iterator[Option]:
     yield from domain.clock.options(site)
     yield from domain.pm.options(site)
     yield from domain.os.boot_options(site)
+
+
+def _setup(context: Context) -> Iterator[Command | PlugCpu]:
+    """Give what a running QEMU is told, in libvirt's order: CPUs, passwords, links, limits, RAM."""
+    domain = context.domain
+    yield from domain.vcpu.setup()
+    for device in in_order(domain.devices):
+        yield from device.setup(context)
 
 
 def in_order(devices: tuple[Device, ...]) -> list[Device]:

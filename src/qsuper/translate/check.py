@@ -22,9 +22,9 @@ def notices(context: Context) -> Iterator[Notice]:
     """Give what the user should know and is no error."""
     domain = context.domain
     yield from domain.cpu.notices()
-    yield from domain.vcpu.notices()
     yield from domain.numa.notices(context.site)
-    yield from domain.memory.notices()
+    has_balloon = any(device.takes_memory for device in domain.devices)
+    yield from domain.memory.notices(has_balloon=has_balloon)
     yield from domain.sysinfo.notices()
     yield from domain.passthrough.notices()
     for device in domain.devices:

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from qsuper.errors import ConfigError, Location, Notice
 from qsuper.options import Option, Props
-from qsuper.plan import Console, LaunchPlan
+from qsuper.plan import Command, Console, Helper, LaunchPlan
 from qsuper.record import AbstractStruct
 from qsuper.translate.node import Node
 from qsuper.translate.parts.clock import Clock
@@ -96,7 +96,10 @@ class Device(AbstractStruct, frozen=True, kw_only=True):
 
     at: Location
     ordinal: int = 0
-    """Its number in the file: no two devices are equal, even when they stand in one line."""
+    """The number of its element in the file, from 1; 0 for a device that the passes added.
+
+    No two devices of the file are equal, even when they stand in one line.
+    """
     alias: str = ""
     """Empty until the alias pass; a user's own (`ua-...`) from the start."""
     address: Address | None = None
@@ -237,6 +240,11 @@ class Device(AbstractStruct, frozen=True, kw_only=True):
         """Whether `-cpu` must offer Hyper-V's crash registers."""
         return False
 
+    @property
+    def takes_memory(self) -> bool:
+        """Whether the device can take memory from the guest and give it back."""
+        return False
+
     def machine_props(self, context: Context) -> Props:
         """Give what the device adds to `-machine`: iommu, nvdimm, pcspk-audiodev, graphics."""
         del context
@@ -247,12 +255,33 @@ class Device(AbstractStruct, frozen=True, kw_only=True):
         """The memory that the device shares with other members of the group."""
         return None
 
+    def details(self, context: Context) -> Iterator[tuple[str, str | int | None]]:
+        """Give what defaults filled in, for `dumpxml`: the mirror of `parse`.
+
+        Pairs of a path below the element (`model@type`, `@bus`, `target/model@name`) and what
+        stands there; None for what is not said. Aliases and addresses are written without being
+        asked for. Of a device that the passes added this must be all that it takes; if it is
+        nothing, the device is not written.
+        """
+        del context
+        return iter(())
+
     @abstractmethod
     def options(self, context: Context) -> Iterator[Option]:
         """Give the device's QEMU options, back end before front end."""
 
     def consoles(self, context: Context) -> Iterator[Console]:
         """Give what the runtime can attach to."""
+        del context
+        return iter(())
+
+    def helpers(self, context: Context) -> Iterator[Helper]:
+        """Give the processes that serve the device."""
+        del context
+        return iter(())
+
+    def setup(self, context: Context) -> Iterator[Command]:
+        """Give the QMP commands that complete the device before the guest is let run."""
         del context
         return iter(())
 
@@ -286,3 +315,4 @@ class Translation(Struct, frozen=True):
     notices: tuple[Notice, ...]
     domain: Domain
     """With all defaults, addresses and aliases filled in."""
+    site: Site

@@ -11,11 +11,11 @@ from typing import Final, Self
 from msgspec import Struct
 
 from qsuper.options import Handle, Joined, Option, Props, Tap, Value, VhostNet
+from qsuper.plan import Helper
 from qsuper.record import AbstractStruct
 from qsuper.translate.fdset import fdset_options, fdset_path
 from qsuper.translate.model import Context
 from qsuper.translate.node import Node
-from qsuper.translate.parts.backing import short_name
 
 _MAX_FORWARDS: Final = 1024  # each is a word of the command line, which has a limit
 _MAX_SLIRP_PREFIX: Final = 27  # QEMU's own addresses must fit
@@ -37,6 +37,11 @@ class Netdev(AbstractStruct, frozen=True, kw_only=True):
 
     def chardevs(self, plug: Plug, context: Context) -> Iterator[Option]:
         """Give the options that stand before `-netdev`."""
+        del plug, context
+        return iter(())
+
+    def helpers(self, plug: Plug, context: Context) -> Iterator[Helper]:
+        """Give the processes behind it."""
         del plug, context
         return iter(())
 
@@ -145,34 +150,6 @@ class SocketNet(Netdev, frozen=True, kw_only=True):
         return {"type": "socket", self.key: self.peer, "localaddr": self.local}
 
 
-class PasstNet(Netdev, frozen=True, kw_only=True):
-    """passt, by its UNIX socket."""
-
-    is_vhost_user: bool = False
-
-    def path(self, plug: Plug, context: Context) -> str:
-        """Give the socket on which passt is to listen."""
-        name = short_name(context.domain.name)
-        return f"/var/run/libvirt/qemu/passt/{name}-{plug.alias}.socket"
-
-    def chardevs(self, plug: Plug, context: Context) -> Iterator[Option]:
-        if self.is_vhost_user:
-            props: Props = {"backend": "socket", "id": f"char{plug.alias}"}
-            again = reconnecting(5, context, "chardev-add/arg-type/backend/+socket/data")
-            props = {**props, "path": self.path(plug, context), **again}
-            yield Option.keyed("chardev", props, implied="backend")
-
-    def props(self, plug: Plug, context: Context) -> Props:
-        if self.is_vhost_user:
-            return {"type": "vhost-user", "chardev": f"char{plug.alias}"}
-        return {
-            "type": "stream",
-            "addr": {"type": "unix", "path": self.path(plug, context)},
-            "server": False,
-            **reconnecting(5, context, "netdev_add/arg-type/+stream"),
-        }
-
-
 class VhostUserNet(Netdev, frozen=True, kw_only=True):
     """A switch in another process, by a UNIX socket and shared memory."""
 
@@ -199,18 +176,6 @@ class VhostUserNet(Netdev, frozen=True, kw_only=True):
         return True
 
 
-def parse_user(node: Node) -> Netdev:
-    """Read `<interface type='user'>`."""
-    backend = node.child("backend")
-    kind = (backend.get("type") if backend is not None else None) or "default"
-    if kind == "passt":
-        node.accept("ip", "portForward", "source", "backend")
-        return PasstNet()
-    if kind != "default":
-        raise node.error(f"<backend type='{kind}'> is unknown", hint="passt or default")
-    return UserNet.parse(node)
-
-
 def socket_parser(key: str) -> Callable[[Node], Netdev]:
     """Give what reads the interface types that QEMU calls *key*."""
 
@@ -230,10 +195,6 @@ def socket_parser(key: str) -> Callable[[Node], Netdev]:
 
 def parse_vhost_user(node: Node) -> Netdev:
     """Read `<interface type='vhostuser'>`."""
-    backend = node.child("backend")
-    if backend is not None and backend.get("type") == "passt":
-        node.accept("ip", "portForward", "source", "backend")
-        return PasstNet(is_vhost_user=True)
     source = node.required_child("source")
     if source.required("type") != "unix":
         raise source.error(f"type='{source.get('type')}' is not supported", hint="unix")

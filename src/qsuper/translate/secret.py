@@ -43,9 +43,12 @@ class Secret(Struct, frozen=True, kw_only=True):
 
     def option(self, ident: str, host: HostData) -> Option:
         """Give the `-object secret` of id *ident*."""
+        return Option.json("object", {"qom-type": "secret", "id": ident, "file": self.path(host)})
+
+    def path(self, host: HostData) -> str:
+        """Give the path of the file that holds it."""
         file = self.name.replace("%", "%25").replace("/", "%2F")
-        props = {"qom-type": "secret", "id": ident, "file": f"{host.credentials_dir}/{file}"}
-        return Option.json("object", props)
+        return f"{host.credentials_dir}/{file}"
 
 
 class Auth(Struct, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from qsuper.errors import ConfigError, Notice
 from qsuper.options import Option, Value
+from qsuper.plan import Command
 from qsuper.translate.blockdev import (
     RAW,
     Aio,
@@ -32,6 +33,7 @@ from qsuper.translate.disk_target import (
     drive_address,
     parse_target,
 )
+from qsuper.translate.iotune import Iotune
 from qsuper.translate.model import Need
 from qsuper.translate.node import Node
 from qsuper.translate.places import (
@@ -57,8 +59,8 @@ _ADDRESSES: Final = {
     DiskBus.SD: (),
 } | dict.fromkeys(DRIVE_BUSES, (DriveAddress,))
 _LAST_NARROW_UNIT: Final = 7
-_LIMITS: Final = ("iotune", "throttlefilters")
-_HARMLESS: Final = ("snapshot", "rawio")
+# What holds the image, where it is not the device with the alias.
+_QOM_PATH: Final = {DiskBus.VIRTIO: "/machine/peripheral/{}/virtio-backend"}
 
 
 class Disk(Device, frozen=True, kw_only=True):
@@ -81,8 +83,7 @@ class Disk(Device, frozen=True, kw_only=True):
     is_readonly: bool = False
     is_shareable: bool = False
     copies_on_read: bool = False
-    has_limits: bool = False
-    """Of its speed."""
+    iotune: Iotune = field(default_factory=Iotune)
     manner: Manner = field(default_factory=Manner)
     look: Look = field(default_factory=Look)
     virtio: VirtioBlock = field(default_factory=VirtioBlock)
@@ -90,7 +91,7 @@ class Disk(Device, frozen=True, kw_only=True):
 
     @classmethod
     def parse(cls, node: Node) -> Self:
-        node.ignore(*_HARMLESS)
+        node.ignore("snapshot", "rawio")
         target_node = node.required_child("target")
         target_node.ignore("tray")  # libvirt opens it by a monitor command, and forgets it
         target, driver = parse_target(target_node), node.child("driver")
@@ -104,10 +105,6 @@ class Disk(Device, frozen=True, kw_only=True):
             raise node.error("sgio='unfiltered' is no longer supported by Linux")
         if node.child("transient") is not None:
             raise node.error("<transient> is not supported", hint="make an overlay with qemu-img")
-        limits = [node.child(tag) is not None for tag in _LIMITS]
-        node.accept(*_LIMITS)
-        if all(limits):
-            raise node.error("<iotune> and <throttlefilters> exclude each other")
         source_type = node.enum("type", SourceType, SourceType.FILE)
         vhost_user: Chardev | None = None
         if source_type is SourceType.VHOSTUSER:
@@ -128,7 +125,7 @@ class Disk(Device, frozen=True, kw_only=True):
             vhost_user=vhost_user,
             is_readonly=is_readonly,
             is_shareable=node.child("shareable") is not None,
-            has_limits=any(limits),
+            iotune=Iotune.parse(node),
             copies_on_read=bool(driver.on_off("copy_on_read")) if driver else False,
             manner=Manner.parse(driver, is_floppy=kind is DiskKind.FLOPPY),
             look=Look.parse(node, driver, target_node),
@@ -221,9 +218,13 @@ class Disk(Device, frozen=True, kw_only=True):
 
     def notices(self, context: Context) -> Iterator[Notice]:
         del context
-        if self.has_limits:
-            text = f"<disk> '{self.target.name}': limits of its speed are not set"
-            yield Notice(self.at, text)
+        if self.iotune.has_filters or (self.iotune.limits and self.bus_type is DiskBus.SD):
+            yield Notice(self.at, f"<disk> '{self.target.name}': limits of its speed are not set")
+
+    def setup(self, context: Context) -> Iterator[Command]:
+        del context
+        if self.image is not None and self.bus_type is not DiskBus.SD:
+            yield from self.iotune.setup(_QOM_PATH.get(self.bus_type, "{}").format(self.alias))
 
     def _error(self, message: str, *, hint: str = "") -> ConfigError:
         return ConfigError(f"<disk> '{self.target.name}': {message}", at=self.at, hint=hint)

@@ -11,8 +11,9 @@ from typing import ClassVar, Final, Self
 from msgspec import field
 from msgspec.structs import replace
 
-from qsuper.errors import ConfigError, Notice
-from qsuper.options import Option, Props, Value
+from qsuper.errors import ConfigError
+from qsuper.options import Handle, Option, Props, Value
+from qsuper.plan import Helper
 from qsuper.translate.devices.base import Context, Device, common, placed
 from qsuper.translate.node import Node
 from qsuper.translate.parts.backing import short_name
@@ -25,6 +26,7 @@ from qsuper.translate.virtio import (
     virtio_driver,
     virtio_pci_kind,
 )
+from qsuper.translate.virtiofsd import Virtiofsd
 
 _MODE: Final = re.compile(r"[0-7]{1,4}")
 
@@ -82,6 +84,7 @@ class Filesystem(Device, frozen=True, kw_only=True):
     source: str = ""
     socket: str = ""
     """Of a virtiofsd that somebody else runs."""
+    virtiofsd: Virtiofsd = field(default_factory=Virtiofsd)
     access: AccessMode = AccessMode.PASSTHROUGH
     is_readonly: bool = False
     fmode: str | None = None
@@ -102,8 +105,6 @@ class Filesystem(Device, frozen=True, kw_only=True):
         socket = source.file("socket") or ""
         if socket and what is not Driver.VIRTIOFS:
             raise source.error("socket= is for virtiofs", hint="<driver type='virtiofs'/>")
-        if what is Driver.VIRTIOFS:
-            node.accept("binary", "idmap")
         multidevs = node.enum("multidevs", Multidevs, None)
         return cls(
             **common(node),
@@ -111,6 +112,7 @@ class Filesystem(Device, frozen=True, kw_only=True):
             tag=node.required_child("target").required("dir"),
             source="" if socket else source.resolve(source.required("dir")),
             socket=socket,
+            virtiofsd=Virtiofsd.parse(node) if what is Driver.VIRTIOFS else Virtiofsd(),
             access=node.enum("accessmode", AccessMode, AccessMode.PASSTHROUGH),
             is_readonly=node.child("readonly") is not None,
             fmode=_mode(node, "fmode"),
@@ -149,10 +151,10 @@ class Filesystem(Device, frozen=True, kw_only=True):
         if tags.count(self.tag) > 1:
             yield self._error(f"<target dir='{self.tag}'/> stands here twice", "rename one")
 
-    def notices(self, context: Context) -> Iterator[Notice]:
+    def helpers(self, context: Context) -> Iterator[Helper]:
+        del context
         if self.driver is Driver.VIRTIOFS and not self.socket:
-            text = f"virtiofsd is not started here: have one at {self._path(context)} before"
-            yield Notice(self.at, f"<filesystem>: {text}")
+            yield self.virtiofsd.helper(self.alias, self.source, is_readonly=self.is_readonly)
 
     def options(self, context: Context) -> Iterator[Option]:
         own: dict[str, Value] = {"driver": self._front_end()}
@@ -186,9 +188,12 @@ class Filesystem(Device, frozen=True, kw_only=True):
             "readonly": True if self.is_readonly else None,
         }
 
-    def _path(self, context: Context) -> str:
+    def _path(self, context: Context) -> Value:
+        if self.socket:
+            return self.socket
         name = short_name(context.domain.name)
-        return self.socket or f"/var/lib/libvirt/qemu/domain-{name}/{self.alias}-fs.sock"
+        shown = f"/var/lib/libvirt/qemu/domain-{name}/{self.alias}-fs.sock"
+        return Handle(resource=self.virtiofsd.link(self.alias), shown=shown, live_key="fd")
 
     def _front_end(self) -> str:
         if self.driver is Driver.MTP:

@@ -13,16 +13,14 @@ from msgspec.structs import replace
 
 from qsuper.errors import ConfigError, Notice
 from qsuper.options import Option, Props, Value
+from qsuper.plan import Command, Helper
 from qsuper.translate.devices.base import Context, Device, common, placed
 from qsuper.translate.netdev import (
     Netdev,
-    PasstNet,
     Plug,
     TapNet,
     UserNet,
     VdpaNet,
-    parse_user,
-    parse_vhost_user,
     socket_parser,
 )
 from qsuper.translate.nic import (
@@ -36,6 +34,7 @@ from qsuper.translate.nic import (
 )
 from qsuper.translate.node import Node
 from qsuper.translate.order import position
+from qsuper.translate.passt import PasstNet, parse_user, parse_vhost_user_or_passt
 from qsuper.translate.places import Bus, PciAddress, PciKind, PciTurn
 from qsuper.translate.sharing import shares_memory
 from qsuper.translate.site import NetworkKind
@@ -170,15 +169,24 @@ class Interface(Device, frozen=True, kw_only=True):
                 f"nothing is known of network '{self.network}': user-mode networking takes its"
                 f" place (--network {self.network}=bridge:NAME would use a bridge)"
             )
-        if isinstance(self.netdev, PasstNet):
-            path = self.netdev.path(Plug(alias=self.alias), context)
-            yield self._notice(f"passt is not started here: run 'passt --socket {path}' before")
         if isinstance(self.netdev, TapNet) and self.netdev.bridge and self._queues > 1:
             yield self._notice("the queues are a tap device each: type='ethernet' can have one")
         if self.script:
             yield self._notice(f"the script {self.script} is not run: set the tap device up before")
+
+    def setup(self, context: Context) -> Iterator[Command]:
+        del context
         if self.starts_down:
-            yield self._notice("link state='down' has no effect: the link starts up")
+            yield Command(name="set_link", arguments={"name": self.alias, "up": False})
+
+    def helpers(self, context: Context) -> Iterator[Helper]:
+        if self.netdev is not None:
+            yield from self.netdev.helpers(Plug(alias=self.alias), context)
+
+    def details(self, context: Context) -> Iterator[tuple[str, str | int | None]]:
+        del context
+        yield "mac@address", self.mac or None
+        yield "model@type", self.model or None
 
     def options(self, context: Context) -> Iterator[Option]:
         is_virtio = virtio_model(self.model) is not None
@@ -269,6 +277,7 @@ class HostInterface(Interface, frozen=True, kw_only=True):
         """Make one of a card on a network that is a pool of host devices."""
         return cls(
             at=card.at,
+            ordinal=card.ordinal,
             alias=card.alias,
             address=card.address,
             boot_order=card.boot_order,
@@ -379,6 +388,6 @@ _PARSERS: Final[Mapping[Kind, Callable[[Node], Netdev]]] = {
     Kind.UDP: socket_parser("udp"),
     Kind.CLIENT: socket_parser("connect"),
     Kind.SERVER: socket_parser("listen"),
-    Kind.VHOSTUSER: parse_vhost_user,
+    Kind.VHOSTUSER: parse_vhost_user_or_passt,
     Kind.VDPA: _vdpa,
 }

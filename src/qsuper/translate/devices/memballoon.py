@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from qsuper.errors import ConfigError
 from qsuper.options import Option
+from qsuper.plan import Command
 from qsuper.translate.devices.base import Context, Device, common, placed
 from qsuper.translate.node import Node
 from qsuper.translate.places import PciKind, PciTurn
@@ -67,6 +68,19 @@ class Memballoon(Device, frozen=True, kw_only=True):
     def problems(self, context: Context) -> Iterator[ConfigError]:
         if len(list(context.devices(self.TAG))) > 1:
             yield ConfigError("<memballoon>: there can be only one", at=self.at)
+
+    @property
+    def takes_memory(self) -> bool:
+        return self.model is not None
+
+    def setup(self, context: Context) -> Iterator[Command]:
+        left = context.domain.memory.ballooned_bytes
+        if self.model is not None and left is not None:
+            yield Command(name="balloon", arguments={"value": left})
+
+    def details(self, context: Context) -> Iterator[tuple[str, str | int | None]]:
+        del context
+        yield "@model", self.model or _NONE
 
     def options(self, context: Context) -> Iterator[Option]:
         if self.model is None:

@@ -12,10 +12,12 @@ from msgspec import field
 
 from qsuper.errors import ConfigError, Notice
 from qsuper.options import AtLaunch, Option, Props, Value
+from qsuper.plan import Command
 from qsuper.translate.devices.base import Context, common
 from qsuper.translate.display import Display, DisplayKind
 from qsuper.translate.listen import Listen, ListenKind
 from qsuper.translate.node import Node
+from qsuper.translate.password import Password
 
 _AUTO_PORT: Final = 5901
 _X509_DIR: Final = "/etc/pki/libvirt-spice"
@@ -79,7 +81,7 @@ class Spice(Display, frozen=True, kw_only=True):
     port: int | None = None
     tls_port: int | None = None
     has_auto_port: bool = False
-    has_password: bool = False
+    password: Password | None = None
     channels: tuple[tuple[str, Mode], ...] = ()
     """`default` first, if the file sets it."""
     tuning: Props = field(default_factory=dict[str, Value])
@@ -91,7 +93,7 @@ class Spice(Display, frozen=True, kw_only=True):
 
     @classmethod
     def parse(cls, node: Node) -> Self:
-        node.ignore("passwdValidTo", "connected", "keymap")
+        node.ignore("keymap")
         port = node.integer("port", low=-1, high=0xFFFF)
         tls_port = node.integer("tlsPort", low=-1, high=0xFFFF)
         is_auto = bool(node.yes_no("autoport")) or port == -1
@@ -106,7 +108,7 @@ class Spice(Display, frozen=True, kw_only=True):
             port=_AUTO_PORT if is_auto else port or None,
             tls_port=tls_port if tls_port and tls_port > 0 else None,
             has_auto_port=is_auto,
-            has_password=bool(node.get("passwd")),
+            password=Password.parse(node, DisplayKind.SPICE),
             channels=(("default", default), *channels),
             tuning=_tuning(node),
             has_gl=has_gl,
@@ -123,16 +125,15 @@ class Spice(Display, frozen=True, kw_only=True):
             yield self._error("<gl> works on this host only", "<listen type='none'/>")
 
     def notices(self, context: Context) -> Iterator[Notice]:
-        if self.has_password:
-            text = (
-                "<graphics>: passwd= never stands on a command line: nobody can log in until"
-                f" it is set: qsuper qmp {context.domain.name} set_password"
-            )
-            yield Notice(self.at, text)
         yield from self.listen.notices(self.at, context)
         if self.has_auto_port and self.listen.kind is ListenKind.ADDRESS:
             text = f"<graphics>: autoport='yes' always takes {_AUTO_PORT}"
             yield Notice(self.at, f"{text}: give a second domain another port")
+
+    def setup(self, context: Context) -> Iterator[Command]:
+        del context
+        if self.password is not None:
+            yield from self.password.setup(DisplayKind.SPICE)
 
     def options(self, context: Context) -> Iterator[Option]:
         props = self._place(context) | dict(self.tuning)
@@ -144,7 +145,7 @@ class Spice(Display, frozen=True, kw_only=True):
             "gl": True if self.has_gl else None,
             "rendernode": self.gpu(context),
             # Without a password there is nothing to ask for; libvirt sets one of its own then.
-            "disable-ticketing": AtLaunch(shown=None, live=None if self.has_password else True),
+            "disable-ticketing": AtLaunch(shown=None, live=None if self.password else True),
             "seamless-migration": True,
         }
         yield Option.keyed("spice", props)

@@ -8,14 +8,17 @@ from collections.abc import Iterator
 from enum import StrEnum, unique
 from typing import ClassVar, Final, Self
 
+from msgspec import field
 from msgspec.structs import replace
 
-from qsuper.errors import ConfigError, Notice
-from qsuper.options import Option, Props
+from qsuper.errors import ConfigError
+from qsuper.options import Handle, Option, Props, Value
+from qsuper.plan import Helper
 from qsuper.translate.devices.base import Context, Device, common, placed
 from qsuper.translate.fdset import fdset_options, fdset_path
 from qsuper.translate.node import Node
 from qsuper.translate.parts.backing import short_name
+from qsuper.translate.swtpm import NEW, OLD, Swtpm
 
 _DEFAULT_DEVICE: Final = "/dev/tpm0"
 _CHARDEV: Final = "chrtpm"
@@ -54,6 +57,7 @@ class Tpm(Device, frozen=True, kw_only=True):
     version: str | None = None
     path: str = ""
     """Of the host's device, or of the external swtpm's socket."""
+    swtpm: Swtpm = field(default_factory=Swtpm)
 
     @classmethod
     def parse(cls, node: Node) -> Self:
@@ -74,7 +78,6 @@ class Tpm(Device, frozen=True, kw_only=True):
                 version = found.get("version")
                 if version not in (None, "1.2", "2.0"):
                     raise found.error(f"version='{version}' is unknown", hint="1.2 or 2.0")
-                found.accept("encryption", "source", "profile", "active_pcr_banks")
                 found.ignore("persistent_state", "debug")
         return cls(
             **common(node),
@@ -82,6 +85,7 @@ class Tpm(Device, frozen=True, kw_only=True):
             model=node.enum("model", Model, None),
             version=found.get("version"),
             path=path,
+            swtpm=Swtpm.parse(found) if backend is Backend.EMULATOR else Swtpm(),
         )
 
     def defaulted(self, context: Context) -> Self:
@@ -100,10 +104,21 @@ class Tpm(Device, frozen=True, kw_only=True):
         if len(list(context.devices("tpm"))) > 1:
             yield self._error("there can be one", "remove the others")
 
-    def notices(self, context: Context) -> Iterator[Notice]:
-        if self.backend is Backend.EMULATOR:
-            text = f"<tpm>: swtpm is not started here: have one at {self._socket(context)} before"
-            yield Notice(self.at, text)
+    def helpers(self, context: Context) -> Iterator[Helper]:
+        if self.backend is not Backend.EMULATOR:
+            return
+        is_old = self.model is Model.TIS and context.site.is_x86
+        domain = context.domain
+        yield self.swtpm.helper(
+            self.alias,
+            self.version or (OLD if is_old else NEW),
+            context.site.host,
+            identity=f"{domain.name}:{domain.uuid}",
+        )
+
+    def details(self, context: Context) -> Iterator[tuple[str, str | int | None]]:
+        del context
+        yield "@model", self.model
 
     def options(self, context: Context) -> Iterator[Option]:
         backend = f"tpm-{self.alias}"
@@ -122,9 +137,11 @@ class Tpm(Device, frozen=True, kw_only=True):
         own: Props = {"driver": self._driver(context), "tpmdev": backend}
         yield Option.json("device", {**own, **placed(self, context)})
 
-    def _socket(self, context: Context) -> str:
-        name = short_name(context.domain.name)
-        return self.path or context.site.host.swtpm_socket.replace("{domain}", name)
+    def _socket(self, context: Context) -> Value:
+        if self.backend is Backend.EXTERNAL:
+            return self.path
+        shown = context.site.host.swtpm_socket.replace("{domain}", short_name(context.domain.name))
+        return Handle(resource=self.swtpm.link(self.alias), shown=shown, live_key="fd")
 
     def _driver(self, context: Context) -> str:
         if self.model is Model.TIS and context.site.is_virt:  # a board without an ISA bus

@@ -9,11 +9,13 @@ from typing import ClassVar, Final, Self
 
 from qsuper.errors import ConfigError, Notice
 from qsuper.options import AtLaunch, Option, Value
+from qsuper.plan import Command
 from qsuper.translate.audiodev import audio_id, audiodev
 from qsuper.translate.devices.base import Context, common
 from qsuper.translate.display import Display, DisplayKind
 from qsuper.translate.listen import Listen, ListenKind
 from qsuper.translate.node import Node
+from qsuper.translate.password import Password
 
 FIRST_PORT: Final = 5900
 """Of display 0."""
@@ -43,7 +45,7 @@ class Vnc(Display, frozen=True, kw_only=True):
     """-1: QEMU's choice."""
     share: Share | None = None
     keymap: str | None = None
-    has_password: bool = False
+    password: Password | None = None
     has_power_control: bool = False
     audio: int | None = None
 
@@ -53,7 +55,6 @@ class Vnc(Display, frozen=True, kw_only=True):
 
     @classmethod
     def parse(cls, node: Node) -> Self:
-        node.ignore("passwdValidTo", "connected")
         port = node.integer("port", low=-1, high=0xFFFF)
         is_open = bool(node.yes_no("autoport")) or port in (None, -1)
         if not is_open and port is not None and port < FIRST_PORT:
@@ -65,7 +66,7 @@ class Vnc(Display, frozen=True, kw_only=True):
             websocket=node.integer("websocket", low=-1, high=0xFFFF),
             share=node.enum("sharePolicy", Share, None),
             keymap=node.get("keymap"),
-            has_password=bool(node.get("passwd")),
+            password=Password.parse(node, DisplayKind.VNC),
             has_power_control=bool(node.yes_no("powerControl")),
             audio=audio_id(node),
         )
@@ -79,13 +80,12 @@ class Vnc(Display, frozen=True, kw_only=True):
             yield ConfigError(text, at=self.at, hint="add one")
 
     def notices(self, context: Context) -> Iterator[Notice]:
-        if self.has_password:
-            text = (
-                "<graphics>: passwd= never stands on a command line: nobody can log in until"
-                f" it is set: qsuper qmp {context.domain.name} set_password"
-            )
-            yield Notice(self.at, text)
         yield from self.listen.notices(self.at, context)
+
+    def setup(self, context: Context) -> Iterator[Command]:
+        del context
+        if self.password is not None:
+            yield from self.password.setup(DisplayKind.VNC)
 
     def options(self, context: Context) -> Iterator[Option]:
         props: dict[str, Value] = {}
@@ -103,7 +103,7 @@ class Vnc(Display, frozen=True, kw_only=True):
         props |= {
             "websocket": _FIRST_WEBSOCKET if self.websocket == -1 else self.websocket or None,
             "share": str(self.share) if self.share else None,
-            "password": True if self.has_password else None,
+            "password": True if self.password else None,
             "power-control": True if self.has_power_control else None,
             "audiodev": audiodev(context, self.audio),
         }

@@ -75,11 +75,16 @@ class Memory(Struct, frozen=True, kw_only=True):
             yield self.node.error("memory devices need <maxMemory slots=>", hint="add it")
         yield from self.backing.problems(site, cells=len(numa.cells))
 
-    def notices(self) -> Iterator[Notice]:
-        """Tell that the guest keeps what libvirt's balloon would take from it at the start."""
+    @property
+    def ballooned_bytes(self) -> int | None:
+        """What a balloon leaves to the guest at the start; None: it stays empty."""
         current, size = self.current_bytes, self.size_bytes
-        if current is not None and size is not None and current < size:
-            yield self.node.notice("<currentMemory> has no effect: the balloon starts empty")
+        return current if current and size and current < size else None
+
+    def notices(self, *, has_balloon: bool) -> Iterator[Notice]:
+        """Tell that the guest keeps what no balloon takes from it at the start."""
+        if self.ballooned_bytes and not has_balloon:
+            yield self.node.notice("<currentMemory> has no effect: there is no balloon")
 
     def machine_props(self, site: Site, *, numa: Numa, in_pieces: bool = False) -> Props:
         """Give `dump-guest-core=`, `mem-merge=`, `memory-backend=` of `-machine`."""

@@ -6,8 +6,9 @@ from typing import Final, Self
 
 from msgspec import Struct
 
-from qsuper.errors import ConfigError, Notice
+from qsuper.errors import ConfigError
 from qsuper.options import Option, Props
+from qsuper.plan import PlugCpu
 from qsuper.translate.node import Node
 from qsuper.translate.parts.cpuset import numbers
 from qsuper.translate.site import Site
@@ -44,7 +45,7 @@ class Vcpu(Struct, frozen=True, kw_only=True):
     online: int = 1
     """At the start; libvirt plugs in those that are enabled and pluggable later."""
     later: tuple[int, ...] = ()
-    """Ids of those."""
+    """Ids of those, in the order in which they are plugged in."""
     topology: Topology | None = None
 
     @classmethod
@@ -84,11 +85,10 @@ class Vcpu(Struct, frozen=True, kw_only=True):
             if topology is not None and topology.levels[name] > 1 and not _knows(site, name):
                 yield topology.node.error(f"this QEMU knows no {name}", hint=f"{name}='1'")
 
-    def notices(self) -> Iterator[Notice]:
-        """Tell of CPUs that libvirt would plug in after the start."""
-        if self.later:
-            ids = ", ".join(map(str, self.later))
-            yield self.node.notice(f"the pluggable CPUs {ids} stay unplugged at the start")
+    def setup(self) -> Iterator[PlugCpu]:
+        """Give the CPUs that are plugged in before the guest runs."""
+        for number in self.later:
+            yield PlugCpu(number=number)
 
     def options(self, site: Site) -> Iterator[Option]:
         """Give `-smp`."""
@@ -137,18 +137,18 @@ def _check_scheduling(node: Node) -> None:
 def _states(vcpus: Node, maximum: int) -> tuple[int, tuple[int, ...]]:
     """Give the number of CPUs at the start and the ids of those plugged in later."""
     online = 0
-    later: list[int] = []
+    later: list[tuple[int, int]] = []  # with the order, which goes first
     for found in vcpus.children("vcpu"):
         number = found.required_integer("id", low=0, high=maximum - 1)
-        found.ignore("order")
+        order = found.integer("order", low=1, high=_MOST) or _MOST
         is_enabled = bool(found.yes_no("enabled"))
         is_pluggable = bool(found.yes_no("hotpluggable"))
         if number == 0 and (is_pluggable or not is_enabled):
             raise found.error("CPU 0 must be enabled and not pluggable")
         if is_enabled and is_pluggable:
-            later.append(number)
+            later.append((order, number))
         elif is_enabled:
             online += 1
         elif not is_pluggable:
             raise found.error("a CPU that is not enabled must be pluggable")
-    return max(online, 1), tuple(later)
+    return max(online, 1), tuple(number for _, number in sorted(later))

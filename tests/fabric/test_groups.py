@@ -144,6 +144,7 @@ def test_boot_signal(tmp_path: Path) -> None:
         wait_ticks("amp-boot-dependency", 3)
         assert supervisor.state("amp-boot-dependency") == "running"
         wait_event("amp-boot", lambda each: each["event"] == "SIGNAL")
+        wait_event("amp-boot-dependency", lambda each: each["event"] == "BOOTED")
         answer = supervisor.ask("suspend", domain="amp-boot")
         assert answer["domains"] == {"amp-boot": "paused", "amp-boot-dependency": "paused"}
         supervisor.ask("resume", domain="amp-boot")

@@ -5,7 +5,8 @@
 QEMU's own events keep their names. Ours: STATE_CHANGED (state, reason), GROUP_SUSPENDED and
 GROUP_RESUMED (domains, skew_us), EMULATOR_ENDED (status, message), RESTART_FAILED, DUMPED,
 DUMP_FAILED, MONITOR_LOST, SHUTDOWN_FAILED (message), SIGNAL (shmem, vector, times, to: a peer
-number; domains and verbs where that is the supervisor's), SIGNAL_FAILED (verb, message).
+number; domains and verbs where that is the supervisor's), SIGNAL_FAILED (verb, message),
+BOOTED (delay_us: from the signal to QEMU's RESUME).
 """
 
 import contextlib

@@ -4,6 +4,7 @@ A signal from a guest boots a member that waits for it, or is a verb on a member
 to the clients from outside. What guests ring each other with never comes here.
 """
 
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
@@ -74,12 +75,13 @@ class Doorbells:
             bell.close()
 
     def _take(self, rung: Rung, nursery: trio.Nursery) -> None:
+        seen_s = time.time()
         vector = Vector(share=rung.share, number=rung.vector)
         done: dict[str, str] = {}
         for guest in self._group.live:
             if guest.plan.boot == vector and guest.waits:
                 done[guest.name] = _BOOT
-                nursery.start_soon(self._boot, guest)
+                nursery.start_soon(self._boot, guest, seen_s)
             for rule in guest.plan.signals:
                 if rule.vector == vector:
                     done[guest.name] = rule.verb
@@ -90,11 +92,14 @@ class Doorbells:
             detail = {"shmem": rung.share, "vector": rung.vector, "times": times, "to": SUPERVISOR}
             self._emit("SIGNAL", self._group.name, {**detail, "domains": list(done), "verbs": done})
 
-    async def _boot(self, guest: Guest) -> None:
+    async def _boot(self, guest: Guest, seen_s: float) -> None:
         try:
-            await self._group.boot(guest)
+            at_us = await self._group.boot(guest)
         except QsuperError as error:
             self._emit("SIGNAL_FAILED", guest.name, {"verb": _BOOT, "message": str(error)})
+        else:
+            delay_us = None if at_us is None else at_us - int(seen_s * 1_000_000)
+            self._emit("BOOTED", guest.name, {"delay_us": delay_us})
 
     async def _perform(self, name: str, verb: OnSignal) -> None:
         try:

@@ -16,7 +16,7 @@ from qsuper.runtime import states
 from qsuper.runtime.guest import Emit, Guest
 from qsuper.runtime.policy import Policies
 from qsuper.runtime.states import Reason, State
-from qsuper.runtime.sync import ANSWER_WITHIN_S, Link, signal_all, skew_us
+from qsuper.runtime.sync import ANSWER_WITHIN_S, Answer, Link, signal_all, skew_us
 from qsuper.runtime.urgency import urgent
 from qsuper.runtime.verbs import Verb
 
@@ -97,6 +97,11 @@ class Group:
             links[guest.name] = guest.link
         with urgent(guest.process.pid for guest in guests):
             answers = await signal_all(links, Verb.RESUME)
+        self._released(answers)
+
+    def _released(self, answers: Mapping[str, Answer | None]) -> int | None:
+        """Note that members go; give when the last one did."""
+        last_us: int | None = None
         for name, answer in answers.items():
             if answer is None:
                 text = f"{name}: QEMU gave no answer to cont within {ANSWER_WITHIN_S:g} s"
@@ -105,15 +110,22 @@ class Group:
                 raise self.guests[name].failure(answer.error)
             self.guests[name].is_released = True
             self.guests[name].change(State.RUNNING, Reason.BOOTED)
+            last_us = answer.at_us
+        return last_us
 
-    async def boot(self, guest: Guest) -> None:
+    async def boot(self, guest: Guest) -> int | None:
         """Let a member go that waits for its boot signal.
+
+        Returns:
+            When it did, by QEMU's word, in microseconds since the epoch; None: it went before.
 
         Raises:
             EmulatorError: QEMU refuses, or has ended.
             TimedOutError: its monitor does not answer in time.
         """
-        await self._release([guest])
+        if guest.link is None:
+            raise guest.failure()
+        return self._released(await signal_all({guest.name: guest.link}, Verb.RESUME))
 
     async def _member(self, guest: Guest) -> None:
         await guest.run()

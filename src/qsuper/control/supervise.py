@@ -20,6 +20,7 @@ from qsuper.plan import GroupPlan
 from qsuper.runtime import rundir
 from qsuper.runtime.early import Early
 from qsuper.runtime.launch import Home, Launched, launch
+from qsuper.runtime.limits import allow_descriptors
 from qsuper.runtime.policy import Policies
 from qsuper.runtime.rundir import Rundir
 from qsuper.runtime.tail import Tail, open_tails
@@ -112,6 +113,7 @@ def _supervise(settings: Settings, plan_fd: int, report: _Report, early: Early) 
     if not text:
         return 1
     plan = _parse(text, settings)
+    allow_descriptors(len(plan.members))
     if settings.detached:
         _detach(plan)
     if settings.bind:
@@ -184,7 +186,8 @@ def _detach(plan: GroupPlan) -> None:
         log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
         null = os.open(os.devnull, os.O_RDWR)
     except OSError as error:
-        raise QsuperError(f"{path}: {error.strerror}") from error
+        hint = "XDG_STATE_HOME says where logs are kept"
+        raise QsuperError(f"{path}: {error.strerror} ({hint})") from error
     sys.stdout.flush()
     sys.stderr.flush()
     for number, descriptor in ((0, null), (1, null), (2, log)):

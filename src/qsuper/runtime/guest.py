@@ -109,7 +109,7 @@ class Guest:
 
     def failure(self, why: str = "") -> EmulatorError:
         """Give why it did not start: QEMU's own words, else *why*."""
-        said = self._launched.log.tail() or why or f"QEMU ended with status {self.status}"
+        said = self._launched.log.tail() or why or _fate(self.status)
         return EmulatorError(f"{self.name}: QEMU did not start: {said}")
 
     def change(self, state: State, reason: Reason) -> None:
@@ -382,3 +382,9 @@ class Guest:
                 await gone.wait()
                 return
         self.process.kill(signal.SIGKILL)
+
+
+def _fate(status: int | None) -> str:
+    if status is not None and status < 0:
+        return f"it was ended by {signal.Signals(-status).name}"
+    return f"it ended with status {status}"

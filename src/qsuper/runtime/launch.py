@@ -208,4 +208,5 @@ def _ensure_state_dir(path: str) -> None:
     try:
         os.makedirs(path, mode=0o700, exist_ok=True)
     except OSError as error:
-        raise QsuperError(f"{path}: {error.strerror}") from error
+        hint = "XDG_STATE_HOME says where logs are kept"
+        raise QsuperError(f"{path}: {error.strerror} ({hint})") from error

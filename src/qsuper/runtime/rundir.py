@@ -69,12 +69,19 @@ class Rundir:
         return os.path.join(self.path, name)
 
     def write(self, name: str, text: str) -> None:
-        """Write a file, mode 0600: readers see the old text or the new, never a part."""
+        """Write a file, mode 0600: readers see the old text or the new, never a part.
+
+        Raises:
+            QsuperError: it cannot be written, as on a full disk.
+        """
         temporary = self.file(f".{name}.new")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(temporary, self.file(name))
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+            os.replace(temporary, self.file(name))
+        except OSError as error:
+            raise QsuperError(f"{self.file(name)}: {error.strerror}") from error
 
     def read_identity(self, name: str) -> Identity | None:
         """Read a pid file."""
@@ -158,6 +165,9 @@ def _released_on_failure(rundir: Rundir) -> Generator[None]:
     """Leave nothing of a directory that could not be furnished, as on a full disk."""
     try:
         yield
+    except OSError as error:
+        rundir.release()
+        raise QsuperError(f"{rundir.path}: {error.strerror}") from error
     except BaseException:
         rundir.release()
         raise

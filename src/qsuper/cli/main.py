@@ -120,6 +120,11 @@ COMMANDS: Final = {
         "validate",
         ("qsuper validate a.xml", "qsuper validate *.xml"),
     ),
+    "dumpxml": Command(
+        "print domain XML with all defaults, names and addresses filled in",
+        "dumpxml",
+        ("qsuper dumpxml a.xml", "qsuper dumpxml --accel tcg a.xml > complete.xml"),
+    ),
     "capabilities": Command(
         "ask an emulator what it can do, for --capabilities FILE",
         "capabilities",

@@ -12,12 +12,22 @@ from qsuper.host.files import XmlFile, read_xml
 from qsuper.host.members import check_domain, find_members
 from qsuper.host.surroundings import Accel, Settings, Surroundings
 from qsuper.plan import GroupPlan, LaunchPlan, Member
+from qsuper.translate.dump import dump
 from qsuper.translate.group import Judged, group_problems, shared_rams
-from qsuper.translate.model import Translation
+from qsuper.translate.model import Context, Translation
 from qsuper.translate.passes import translate
 from qsuper.translate.site import SharedRam
 
-__all__ = ["Accel", "Loaded", "LoadedDomain", "Settings", "load_domain", "load_group"]
+__all__ = [
+    "Accel",
+    "Described",
+    "Loaded",
+    "LoadedDomain",
+    "Settings",
+    "describe_domain",
+    "load_domain",
+    "load_group",
+]
 
 
 class Loaded(NamedTuple):
@@ -34,6 +44,13 @@ class LoadedDomain(NamedTuple):
     notices: tuple[Notice, ...]
 
 
+class Described(NamedTuple):
+    """A domain with everything filled in."""
+
+    xml: str
+    notices: tuple[Notice, ...]
+
+
 def load_domain(path: str, settings: Settings) -> LoadedDomain:
     """Translate the domain in one file; its dependencies are not looked at.
 
@@ -43,14 +60,29 @@ def load_domain(path: str, settings: Settings) -> LoadedDomain:
         EmulatorError, TimedOutError: its emulator does not say what it can do.
         UsageError: the settings or the configuration make no sense.
     """
+    _, translation = _alone(path, settings)
+    return LoadedDomain(translation.plan, translation.notices)
+
+
+def describe_domain(path: str, settings: Settings) -> Described:
+    """Give the domain in one file as XML with everything filled in.
+
+    Raises: as `load_domain`.
+    """
+    file, translation = _alone(path, settings)
+    domain = replace(translation.domain, emulator=translation.plan.emulator)
+    xml = dump(file.root, Context(domain, translation.site))
+    return Described(xml, translation.notices)
+
+
+def _alone(path: str, settings: Settings) -> tuple[XmlFile, Translation]:
     file = read_xml(path)
     check_domain(file.root)
     surroundings = _surroundings(settings)
     emulator = surroundings.emulator(file.root)
     caps = surroundings.caps([emulator])[emulator]
     surroundings.check_accel(file.root, emulator, caps)
-    translation = _translated(file, emulator, caps, surroundings, {})
-    return LoadedDomain(translation.plan, translation.notices)
+    return file, _translated(file, emulator, caps, surroundings, {})
 
 
 def load_group(paths: list[str], settings: Settings) -> Loaded:

@@ -17,7 +17,7 @@ import errno
 from collections.abc import Iterable
 from typing import ClassVar, Final, NamedTuple, cast
 
-_LONGEST: Final = 1000  # characters of a message
+_LONGEST: Final = 600  # characters of a message
 
 
 class Location(NamedTuple):

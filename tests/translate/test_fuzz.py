@@ -49,4 +49,4 @@ def test_what_stays_in_its_value_is_no_fault() -> None:
 def test_a_message_is_one_line_that_steers_no_terminal() -> None:
     error = ConfigError("'a\n\x1b[31m\u202e' is wrong", at=Location("vm.xml", 1), hint="x\ty")
     assert str(error) == "vm.xml:1: 'a\\n\\x1b[31m\\u202e' is wrong (x\\ty)"
-    assert len(plain("x" * 9999)) < 1100
+    assert len(plain("x" * 9999)) < 700

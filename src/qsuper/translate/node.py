@@ -25,11 +25,13 @@ _NUMBER: Final = re.compile(r"[+-]?(0[xX][0-9a-fA-F]+|[0-9]+)", re.ASCII)
 class Document:
     """What all nodes of a file share."""
 
-    __slots__ = ("base_dir", "path")
+    __slots__ = ("base_dir", "path", "resolved")
 
     def __init__(self, path: str, base_dir: str) -> None:
         self.path = path
         self.base_dir = base_dir
+        self.resolved: dict[tuple[int, str], str] = {}
+        """Of each element, by its id, the relative paths and what they were made."""
 
 
 class Node:
@@ -84,6 +86,25 @@ class Node:
     def notice(self, message: str) -> Notice:
         """Make a notice that names this element and its line."""
         return Notice(self.at, plain(f"<{_local(self.tag)}>: {message}"))
+
+    # For those who only copy: nothing counts as read. Paths that were resolved are absolute.
+
+    @property
+    def attributes(self) -> Mapping[str, str]:
+        return {name: self._absolute(value) for name, value in self._attributes.items()}
+
+    @property
+    def content(self) -> str:
+        """The text with the white space around it, a path without."""
+        path = self._absolute(self.text)
+        return self.raw_text if path == self.text else path
+
+    def _absolute(self, text: str) -> str:
+        return self._document.resolved.get((id(self), text), text)
+
+    @property
+    def elements(self) -> Sequence["Node"]:
+        return self._elements
 
     # Elements
 
@@ -227,7 +248,9 @@ class Node:
         """Make *path* absolute, from the directory of the XML file."""
         if not self._document.base_dir or posixpath.isabs(path):
             return path
-        return posixpath.normpath(posixpath.join(self._document.base_dir, path))
+        result = posixpath.normpath(posixpath.join(self._document.base_dir, path))
+        self._document.resolved[id(self), path] = result
+        return result
 
     # What was not read
 

@@ -113,13 +113,18 @@ class _Reader:
         return None
 
     def _devices(self) -> Iterator[Device]:
-        for section in self.root.children("devices"):
-            for node in section.children():
-                if node.tag in _OTHERS or node.tag.startswith("{"):
-                    continue
-                device = self._tried(_device, node)
-                if device is not None:
-                    yield device
+        for node in device_nodes(self.root):
+            device = self._tried(_device, node)
+            if device is not None:
+                yield device
+
+
+def device_nodes(root: Node) -> Iterator[Node]:
+    """Give the elements that are devices, as `Device.ordinal` counts them."""
+    for section in root.children("devices"):
+        for node in section.children():
+            if node.tag not in _OTHERS and not node.tag.startswith("{"):
+                yield node
 
 
 def ordered(devices: tuple[Device, ...]) -> tuple[Device, ...]:

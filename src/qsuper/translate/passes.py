@@ -29,4 +29,4 @@ def translate(root: Node, caps: Caps, host: HostData) -> Translation:
     context = replace(context, domain=number_nodes(assign_boot_order(context.domain)))
     check(context)
     said = (*root.unread(), *notices(context))
-    return Translation(plan=build(context), notices=said, domain=context.domain)
+    return Translation(plan=build(context), notices=said, domain=context.domain, site=context.site)

@@ -121,6 +121,11 @@ class Audio(AudioBackend, frozen=True, kw_only=True):
             text = f"<audio>: id='{self.audio_id}' is used twice"
             yield ConfigError(text, at=self.at, hint="every back end has its own")
 
+    def details(self, context: Context) -> Iterator[tuple[str, str | int | None]]:
+        del context
+        yield "@id", self.audio_id
+        yield "@type", self.kind
+
     def options(self, context: Context) -> Iterator[Option]:
         del context
         driver = _DRIVER.get(self.kind, str(self.kind))

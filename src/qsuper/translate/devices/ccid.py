@@ -54,5 +54,10 @@ class CcidController(Device, frozen=True, kw_only=True):
         del context
         return f"ccid{self.index}"
 
+    def details(self, context: Context) -> Iterator[tuple[str, str | int | None]]:
+        del context
+        yield "@type", self.ALIAS
+        yield "@index", self.index
+
     def options(self, context: Context) -> Iterator[Option]:
         yield Option.json("device", {"driver": "usb-ccid"} | placed(self, context))

@@ -66,6 +66,11 @@ class _Controller(Device, frozen=True, kw_only=True):
         del context
         return f"{self.ALIAS}{self.index}"
 
+    def details(self, context: Context) -> Iterator[tuple[str, str | int | None]]:
+        del context
+        yield "@type", self.ALIAS
+        yield "@index", self.index
+
     def options(self, context: Context) -> Iterator[Option]:
         del context
         return iter(())

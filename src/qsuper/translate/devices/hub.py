@@ -40,5 +40,9 @@ class Hub(Device, frozen=True, kw_only=True):
         del context
         return Bus.USB
 
+    def details(self, context: Context) -> Iterator[tuple[str, str | int | None]]:
+        del context
+        yield "@type", "usb"
+
     def options(self, context: Context) -> Iterator[Option]:
         yield Option.json("device", {"driver": "usb-hub"} | placed(self, context))

@@ -158,6 +158,10 @@ class Input(Device, frozen=True, kw_only=True):
             text = f"<input>: this QEMU has no type='{self.kind}' for bus='{self.on}'"
             yield ConfigError(text, at=self.at, hint="bus='usb'")
 
+    def details(self, context: Context) -> Iterator[tuple[str, str | int | None]]:
+        del context
+        yield "@bus", self.on
+
     def options(self, context: Context) -> Iterator[Option]:
         if self.on is InputBus.PS2:
             return

@@ -64,10 +64,11 @@ class Source(Struct, frozen=True, kw_only=True):
         if node is None:
             return cls()
         align, page = node.child("alignsize"), node.child("pagesize")
+        path = node.child("path")
         nodes = node.child("nodemask")
         size = page.bytes_text() if page is not None else None
         return cls(
-            path=node.resolve(path) if (path := node.child_text("path")) else None,
+            path=path.file_text() or None if path is not None else None,
             align=align.bytes_text() if align is not None else None,
             is_pmem=node.child("pmem") is not None,
             page=HugePage(node=page, size_bytes=size) if page is not None else None,

@@ -74,6 +74,10 @@ class Panic(Device, frozen=True, kw_only=True):
             text = f"<panic>: there can be one model='{self.model}'"
             yield ConfigError(text, at=self.at, hint="remove the others")
 
+    def details(self, context: Context) -> Iterator[tuple[str, str | int | None]]:
+        del context
+        yield "@model", self.model
+
     def options(self, context: Context) -> Iterator[Option]:
         if self.model is Model.ISA:
             port = self.address.iobase if isinstance(self.address, IsaAddress) else None

@@ -163,6 +163,12 @@ class PciController(Device, frozen=True, kw_only=True):
         if self.index > 0 and self.model and not self._driver(context):
             yield self._wrong(f"this QEMU has no {' or '.join(self._drivers())}")
 
+    def details(self, context: Context) -> Iterator[tuple[str, str | int | None]]:
+        del context
+        yield "@type", self.ALIAS
+        yield "@index", self.index
+        yield "@model", self.model
+
     def options(self, context: Context) -> Iterator[Option]:
         if self.index == 0:
             if self.hole_kib is not None:

@@ -187,6 +187,12 @@ class ScsiController(Device, frozen=True, kw_only=True):
         if len(set(queues)) != len(queues) or len(set(threads)) != len(threads):
             yield self._wrong("<iothreads> names an iothread or a queue twice")
 
+    def details(self, context: Context) -> Iterator[tuple[str, str | int | None]]:
+        del context
+        yield "@type", self.ALIAS
+        yield "@index", self.index
+        yield "@model", self.model
+
     def options(self, context: Context) -> Iterator[Option]:
         if self.model is None:
             return

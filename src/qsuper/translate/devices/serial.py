@@ -129,6 +129,7 @@ class Serial(Device, frozen=True, kw_only=True):
             if isinstance(console, Console) and console.target in (None, ConsoleTarget.SERIAL):
                 yield cls(
                     at=console.at,
+                    ordinal=console.ordinal,
                     alias=console.alias,
                     address=console.address,
                     chardev=console.chardev,
@@ -182,6 +183,12 @@ class Serial(Device, frozen=True, kw_only=True):
 
     def _error(self, message: str, hint: str = "") -> ConfigError:
         return ConfigError(f"<serial>: {message}", at=self.at, hint=hint)
+
+    def details(self, context: Context) -> Iterator[tuple[str, str | int | None]]:
+        del context
+        yield "target@type", self.target
+        yield "target@port", self.port
+        yield "target/model@name", self.model
 
     def options(self, context: Context) -> Iterator[Option]:
         yield from self.chardev.options(self.alias, context.site.caps)
@@ -334,6 +341,11 @@ class Console(Device, frozen=True, kw_only=True):
 
     def _error(self, message: str, hint: str = "") -> ConfigError:
         return ConfigError(f"<console>: {message}", at=self.at, hint=hint)
+
+    def details(self, context: Context) -> Iterator[tuple[str, str | int | None]]:
+        del context
+        if not self.is_implicit:
+            yield "target@type", self.target
 
     def options(self, context: Context) -> Iterator[Option]:
         if self.target is None or self.target is ConsoleTarget.SERIAL:

@@ -201,6 +201,13 @@ class UsbController(Device, frozen=True, kw_only=True):
         if self.is_companion and self._main(context) is None:
             yield self._wrong("no main controller (ich9-ehci1) has this index")
 
+    def details(self, context: Context) -> Iterator[tuple[str, str | int | None]]:
+        del context
+        yield "@type", self.ALIAS
+        yield "@index", self.index
+        yield "@model", self.model
+        yield "master@startport", self.first_port
+
     def options(self, context: Context) -> Iterator[Option]:
         if self.model is None or self.model is UsbModel.NONE:
             return

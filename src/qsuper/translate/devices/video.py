@@ -182,6 +182,16 @@ class Video(Device, frozen=True, kw_only=True):
         if self.accel3d and self.model is not Model.VIRTIO:
             yield self._error(f"model type='{self.model}' has no accel3d", "virtio")
 
+    def details(self, context: Context) -> Iterator[tuple[str, str | int | None]]:
+        yield "model@type", self.model
+        yield "model@ram", self.ram_kib
+        yield "model@vram", self.vram_kib
+        yield "model@vgamem", self.vgamem_kib
+        yield "model@heads", self.heads
+        cards = [card for card in context.devices(self.TAG) if isinstance(card, Video)]
+        is_first = cards[0] is self and not any(card.is_primary for card in cards)
+        yield "model@primary", "yes" if is_first else None
+
     def options(self, context: Context) -> Iterator[Option]:
         driver = self._driver(context)
         if self.model is Model.NONE or driver is None:

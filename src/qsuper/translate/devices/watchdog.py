@@ -83,6 +83,11 @@ class Watchdog(Device, frozen=True, kw_only=True):
         elif not context.site.caps.has_type(self.model):
             yield self._error(f"this QEMU has no model='{self.model}'", "i6300esb")
 
+    def details(self, context: Context) -> Iterator[tuple[str, str | int | None]]:
+        del context
+        yield "@model", self.model
+        yield "@action", self.action
+
     def options(self, context: Context) -> Iterator[Option]:
         if self.model is Model.ITCO:
             yield Option.keyed("global", {"ICH9-LPC.noreboot": False})

@@ -7,6 +7,8 @@ Import budget: argparse, and what it needs; every command loads this.
 """
 
 import argparse
+import contextlib
+import gc
 import os
 import signal
 import sys
@@ -74,6 +76,11 @@ COMMANDS: Final = {
         "ring a domain's doorbell, as another guest would",
         "signal",
         ("qsuper signal a 0", "qsuper signal a 3 --shmem mailbox"),
+    ),
+    "adopt": Command(
+        "take over domains whose supervisor died",
+        "adopt",
+        ("qsuper adopt                # all there are", "qsuper adopt a"),
     ),
     "list": Command(
         "show the domains that run",
@@ -170,6 +177,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     return guarded(lambda: _run(list(sys.argv[1:] if argv is None else argv)))
 
 
+def run_process() -> NoReturn:
+    """Run this process's own command, and end the process with its status.
+
+    It ends as it stands: Python would take apart all that was loaded, which takes longer than many
+    a command.
+    """
+    status = main()
+    with contextlib.suppress(OSError):  # what can't be written has been reported
+        sys.stdout.flush()
+    os._exit(status)
+
+
 def _fill_standard_streams() -> None:
     """Put /dev/null where stdin, stdout or stderr is closed, lest a pipe of ours gets its place."""
     for number in (0, 1, 2):
@@ -236,7 +255,10 @@ def _run(words: list[str]) -> int:
     if not words or words[0] not in COMMANDS:
         return _without_verb(words)
     verb, *rest = words
+    gc.disable()  # what is being loaded is no garbage, and stays to the end
     parser = parser_of(verb)
+    gc.freeze()
+    gc.enable()
     try:
         args = parser.parse_intermixed_args(rest)
     except SystemExit as leaving:  # --help

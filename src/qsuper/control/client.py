@@ -167,7 +167,7 @@ class Connection:
 
 
 def connect(name: str, stopped: Callable[[str, int], None] | None = None) -> Connection:
-    """Connect to the supervisor of a domain.
+    """Connect to the supervisor of a domain; to a successor, where it died.
 
     Args:
         name: The domain.
@@ -175,21 +175,21 @@ def connect(name: str, stopped: Callable[[str, int], None] | None = None) -> Con
             to fail.
 
     Raises:
-        QsuperError: there is no such domain, or its supervisor died, or is stopped; or the runtime
-            directory is not ours alone.
+        QsuperError: there is no such domain, or its supervisor is stopped, or died and can't be
+            succeeded; or the runtime directory is not ours alone.
     """
     paths.check_private(paths.runtime_dir())
     directory = paths.domain_dir(name)
     if not is_name(name) or not os.path.isdir(directory):
         raise QsuperError(f"no such domain: {name}")
     try:
-        connection = Connection(
-            os.path.join(directory, "group", "control.sock"), f"{name}: its supervisor"
-        )
+        connection = _connection(name, directory)
     except (FileNotFoundError, ConnectionRefusedError):
-        raise QsuperError(_fate(name, directory)) from None
-    except TimeoutError:
-        raise TimedOutError(f"{name}: its supervisor takes no connections") from None
+        _adopt(name, directory)
+        try:
+            connection = _connection(name, directory)
+        except OSError:
+            raise QsuperError(f"no such domain: {name} (it has just ended)") from None
     try:
         if is_stopped(connection.peer):
             (stopped or _refuse)(name, connection.peer)
@@ -197,6 +197,28 @@ def connect(name: str, stopped: Callable[[str, int], None] | None = None) -> Con
         connection.close()
         raise
     return connection
+
+
+def _connection(name: str, directory: str) -> Connection:
+    path = os.path.join(directory, "group", "control.sock")
+    try:
+        return Connection(path, f"{name}: its supervisor")
+    except TimeoutError:
+        raise TimedOutError(f"{name}: its supervisor takes no connections") from None
+
+
+def _adopt(name: str, directory: str) -> None:
+    """Have a supervisor take over where the one before died."""
+    if supervisor := living(os.path.join(directory, "group", "supervisor.pid")):
+        raise QsuperError(f"{name}: its supervisor (pid {supervisor}) is starting or ending")
+    from qsuper.control.adopt import adopt  # noqa: PLC0415 - seldom needed
+
+    try:
+        group = os.path.basename(os.readlink(os.path.join(directory, "group")))
+    except OSError:  # it was killed before it had furnished the directory
+        raise QsuperError(f"no such domain: {name} (clear up with `qsuper prune`)") from None
+    if fate := adopt(group).fate:
+        raise QsuperError(f"no such domain: {name} ({fate})")
 
 
 def connect_group(group: str) -> Connection:
@@ -280,17 +302,6 @@ def _refuse(name: str, pid: int) -> None:
         f"{name}: its supervisor (pid {pid}) is stopped, as by Ctrl-Z"
         f" (go on with `fg` there, or `qsuper resume {name}`)"
     )
-
-
-def _fate(name: str, directory: str) -> str:
-    """Say why nobody listens on a domain's control socket."""
-    if supervisor := living(os.path.join(directory, "group", "supervisor.pid")):
-        return f"{name}: its supervisor (pid {supervisor}) is starting or ending"
-    from qsuper.runtime.survivors import survivor  # noqa: PLC0415 - seldom needed
-
-    if qemu := survivor(directory):
-        return f"{name}: its supervisor died; QEMU pid {qemu} lives on (end with `kill {qemu}`)"
-    return f"no such domain: {name} (its supervisor died, and so did its QEMU)"
 
 
 def _connect(path: str, timeout_s: float) -> socket.socket:

@@ -1,25 +1,31 @@
 """The supervisor once trio is there: the group, its signals, its clients, its events."""
 
+import contextlib
 import os
 import socket
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import trio
 
+from qsuper import paths
 from qsuper.control.commands import Commands
 from qsuper.control.server import Server
 from qsuper.errors import QsuperError
 from qsuper.fabric.group import Counter, Fabric
+from qsuper.observe import events
 from qsuper.observe.events import Event, EventLog
 from qsuper.plan import GroupPlan
-from qsuper.runtime import qmp
+from qsuper.runtime import qmp, rundir
 from qsuper.runtime.consoles import show
 from qsuper.runtime.doorbells import Doorbells
 from qsuper.runtime.early import Early
+from qsuper.runtime.frame import log_name
 from qsuper.runtime.group import Group
 from qsuper.runtime.guest import Guest
-from qsuper.runtime.launch import Home, Launched
+from qsuper.runtime.launch import QEMU_LOG, Home, Launched
+from qsuper.runtime.logkeeper import keep_small
 from qsuper.runtime.notify import notify
 from qsuper.runtime.policy import Policies
 from qsuper.runtime.rundir import Rundir
@@ -49,6 +55,8 @@ class Start(NamedTuple):
     foreground: bool
     report: Callable[[Mapping[str, Any]], None]
     """Takes the status once all members run."""
+    adopted: bool = False
+    """Another supervisor started the members."""
 
 
 def run(start: Start) -> int:
@@ -71,7 +79,7 @@ async def _run(start: Start) -> int:
             server.tell(name, domain, detail, event.time)
 
     guests = [Guest(home, launched, start.fabric, emit) for home, launched in start.members]
-    group = Group(start.plan, guests, start.policies, emit)
+    group = Group(start.plan, guests, start.policies, emit, adopted=start.adopted)
     doorbells = Doorbells(group, start.fabric, start.counters, emit)
     commands = Commands(group, doorbells, grace_s=start.grace_s)
     obedience = Obedience(group, grace_s=start.grace_s, foreground=start.foreground)
@@ -81,6 +89,7 @@ async def _run(start: Start) -> int:
         async with qmp.open_loop(), trio.open_nursery() as nursery:
             await nursery.start(obedience.run, start.early)
             nursery.start_soon(server.run)
+            nursery.start_soon(keep_small, _logs(start), start.plan.logs, _complain)
             nursery.start_soon(doorbells.run)
             nursery.start_soon(_report, start, group, commands)
             printed = trio.Event()
@@ -102,8 +111,24 @@ async def _run(start: Start) -> int:
     return _exit_status(group, obedience)
 
 
+def _logs(start: Start) -> Iterator[str]:
+    """Give the files that grow while the group runs, but for those that the XML names."""
+    yield os.path.join(paths.domain_state_dir(start.plan.name), "supervisor.log")
+    for home, _ in start.members:
+        consoles = (each for each in home.member.plan.consoles if not each.logged)
+        for name in (QEMU_LOG, events.FILE, *map(log_name, consoles)):
+            yield os.path.join(home.state_dir, name)
+
+
+def _complain(text: str) -> None:
+    with contextlib.suppress(OSError):  # the terminal may have gone away, or the disk be full
+        sys.stderr.write(f"qsuper: {text}\n")
+        sys.stderr.flush()
+
+
 async def _report(start: Start, group: Group, commands: Commands) -> None:
     await group.started.wait()
+    start.place.unmark(rundir.STARTING)
     start.report(commands.status())
     notify("READY=1", f"STATUS={len(group.guests)} domains", f"MAINPID={os.getpid()}")
 

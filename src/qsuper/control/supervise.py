@@ -5,6 +5,7 @@ plan is awaited, the QEMUs are spawned without it, and only then it takes over.
 """
 
 import contextlib
+import gc
 import json
 import os
 import sys
@@ -26,6 +27,9 @@ from qsuper.runtime.rundir import Rundir
 from qsuper.runtime.tail import Tail, open_tails
 
 _RUNNING: Final = "qsuper.control.running"
+_SWITCH_S: Final = 0.0002
+"""How long the loading thread keeps the interpreter when the main thread wants it back, as it does
+after every system call. Python's own 5 ms would make the members' start take twice as long."""
 
 
 class Settings(NamedTuple):
@@ -65,7 +69,7 @@ def supervise(settings: Settings, plan_fd: int, report_fd: int | None) -> int:
         QsuperError: it did not start, and there is no *report_fd* to say so. Nothing is left of it.
     """
     early = Early()
-    report = _Report(report_fd)
+    report = Report(report_fd)
     try:
         return _supervise(settings, plan_fd, report, early)
     except (QsuperError, OSError, ExceptionGroup) as error:
@@ -80,10 +84,11 @@ def supervise(settings: Settings, plan_fd: int, report_fd: int | None) -> int:
         early.restore()
 
 
-class _Report:
+class Report:
     """The line to whoever waits for the start."""
 
     def __init__(self, descriptor: int | None) -> None:
+        """Take the descriptor that it is written to, if anybody waits."""
         self._descriptor = descriptor
         if descriptor is not None:
             os.set_inheritable(descriptor, False)  # noqa: FBT003 - as os names it
@@ -103,8 +108,8 @@ class _Report:
             self._descriptor = None
 
 
-def _supervise(settings: Settings, plan_fd: int, report: _Report, early: Early) -> int:
-    loader = threading.Thread(target=_preload, name="import", daemon=True)
+def _supervise(settings: Settings, plan_fd: int, report: Report, early: Early) -> int:
+    loader = threading.Thread(target=preload, name="import", daemon=True)
     loader.start()
     with open(plan_fd, "rb") as file:
         text = file.read()
@@ -115,7 +120,7 @@ def _supervise(settings: Settings, plan_fd: int, report: _Report, early: Early) 
     plan = _parse(text, settings)
     allow_descriptors(len(plan.members))
     if settings.detached:
-        _detach(plan)
+        detach(plan)
     if settings.bind:
         loader.join()  # a fork that runs Python code wants no other thread
     with contextlib.ExitStack() as stack:
@@ -126,22 +131,17 @@ def _supervise(settings: Settings, plan_fd: int, report: _Report, early: Early) 
         stack.callback(fabric.close)
         counters = _counters(fabric, place, stack)
         homes = _claim(plan, stack)
+        place.write(rundir.STARTING, "")
+        place.write(rundir.SETTINGS, json.dumps(settings._asdict()))
         place.write(rundir.PLAN, text.decode())
         tails = _tails(homes, settings)
         members = _launch(homes, fabric, settings, stack)
         loader.join()
         from qsuper.control import running  # noqa: PLC0415 - it loads trio; see above
 
-        policies = Policies(
-            paused=settings.paused,
-            keep_dependencies=settings.keep_dependencies,
-            start_within_s=settings.timeout_s,
-            exit_from=settings.exit_from,
-            bind=settings.bind,
-        )
         start = running.Start(
             plan=plan,
-            policies=policies,
+            policies=policies_of(settings),
             place=place,
             listener=listener,
             members=members,
@@ -156,9 +156,29 @@ def _supervise(settings: Settings, plan_fd: int, report: _Report, early: Early) 
         return running.run(start)
 
 
-def _preload() -> None:
-    with contextlib.suppress(Exception):  # the import in the main thread meets it again
-        import_module(_RUNNING)
+def policies_of(settings: Settings) -> Policies:
+    """Give the group's policies as its settings have them."""
+    return Policies(
+        paused=settings.paused,
+        keep_dependencies=settings.keep_dependencies,
+        start_within_s=settings.timeout_s,
+        exit_from=settings.exit_from,
+        bind=settings.bind,
+    )
+
+
+def preload() -> None:
+    """Import what needs trio, in a thread."""
+    switch_s = sys.getswitchinterval()
+    sys.setswitchinterval(_SWITCH_S)
+    gc.disable()  # what is being loaded is no garbage, and stays to the end
+    try:
+        with contextlib.suppress(Exception):  # the import in the main thread meets it again
+            import_module(_RUNNING)
+    finally:
+        gc.freeze()
+        gc.enable()
+        sys.setswitchinterval(switch_s)
 
 
 def _parse(text: bytes, settings: Settings) -> GroupPlan:
@@ -176,7 +196,7 @@ def _parse(text: bytes, settings: Settings) -> GroupPlan:
     return plan
 
 
-def _detach(plan: GroupPlan) -> None:
+def detach(plan: GroupPlan) -> None:
     """Leave the terminal; what we have to say goes to a file."""
     with contextlib.suppress(PermissionError):  # we lead a session already
         os.setsid()

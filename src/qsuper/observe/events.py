@@ -20,6 +20,7 @@ from qsuper import paths
 from qsuper.errors import QsuperError
 
 FILE: Final = "events.jsonl"
+_TAIL_BYTES: Final = 1 << 16
 
 
 class Event(NamedTuple):
@@ -69,3 +70,20 @@ class EventLog:
         for descriptor in self._files.values():
             os.close(descriptor)
         self._files.clear()
+
+
+def last_state(domain: str) -> Event | None:
+    """Give the last STATE_CHANGED of a domain; None where its log has none near its end."""
+    path = os.path.join(paths.domain_state_dir(domain), FILE)
+    for each in (path, f"{path}.1"):
+        try:
+            with open(each, "rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
+                lines = file.read().splitlines()
+        except OSError:
+            continue
+        for line in reversed(lines):
+            with contextlib.suppress(ValueError, TypeError):  # cut in two, or written by others
+                if b"STATE_CHANGED" in line:
+                    return Event(**json.loads(line))
+    return None

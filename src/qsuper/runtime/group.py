@@ -32,9 +32,15 @@ class Group:
     """The members of a run, and what can be asked of them."""
 
     def __init__(
-        self, plan: GroupPlan, guests: Iterable[Guest], policies: Policies, emit: Emit
+        self,
+        plan: GroupPlan,
+        guests: Iterable[Guest],
+        policies: Policies,
+        emit: Emit,
+        *,
+        adopted: bool = False,
     ) -> None:
-        """Take members that were just started, paused, in the plan's order."""
+        """Take members in the plan's order: just started, paused; or *adopted*, as they are."""
         self.plan = plan
         self.policies = policies
         self.guests = {guest.name: guest for guest in guests}
@@ -45,6 +51,7 @@ class Group:
         self.exit_status: int | None = None
         """With `exit_from`: that member's own status."""
         self._emit = emit
+        self._adopted = adopted
         for guest in self.guests.values():
             guest.may_restart = guest.name != policies.exit_from
             guest.bind = policies.bind
@@ -68,7 +75,7 @@ class Group:
             async with trio.open_nursery() as nursery:
                 for guest in self.guests.values():
                     nursery.start_soon(self._member, guest)
-                await self._start()
+                await (self._go_on() if self._adopted else self._start())
         except* QsuperError as group:
             raise _first(group) from None
         finally:
@@ -83,10 +90,22 @@ class Group:
         if scope.cancelled_caught:
             silent = ", ".join(g.name for g in self.guests.values() if not g.settled.is_set())
             raise TimedOutError(f"{silent}: QEMU's monitor gave no answer within {within_s:g} s")
+        for guest in self.guests.values():
+            await _settle(guest)  # a helper may have ended meanwhile
         if not self.policies.paused:
             ready = [guest for guest in self.guests.values() if not guest.waits]
             await self._release([guest for guest in ready if not guest.is_primary])
             await self._release([guest for guest in ready if guest.is_primary])
+        self.started.set()
+
+    async def _go_on(self) -> None:
+        """Wait for the monitors of adopted members; for one that hangs, not long."""
+        with trio.move_on_after(ANSWER_WITHIN_S):
+            for guest in self.guests.values():
+                await guest.settled.wait()
+        for guest in self.live:
+            if not guest.settled.is_set():
+                guest.change(State.UNRESPONSIVE, Reason.TIMED_OUT)
         self.started.set()
 
     async def _release(self, guests: list[Guest]) -> None:
@@ -129,6 +148,8 @@ class Group:
 
     async def _member(self, guest: Guest) -> None:
         await guest.run()
+        if self._adopted:  # it may have ended before we came
+            await self.started.wait()
         if guest.name == self.policies.exit_from:
             self.exit_status = _exit_status(guest.status)
             await self.destroy_all()
@@ -327,6 +348,8 @@ async def _settle(guest: Guest) -> None:
     await guest.settled.wait()
     if guest.gone.is_set():
         raise guest.failure()
+    if guest.completion.refusal is not None:
+        raise guest.completion.refusal
 
 
 async def _reset(guest: Guest) -> None:

@@ -12,10 +12,12 @@ import trio
 from qsuper.errors import EmulatorError, QsuperError, TimedOutError
 from qsuper.fabric.group import Fabric
 from qsuper.plan import Member, Role
-from qsuper.runtime import policy, qmp, states
-from qsuper.runtime.launch import Home, Launched, launch
+from qsuper.runtime import policy, rundir, states
+from qsuper.runtime.helping import Completion, end_helpers
+from qsuper.runtime.launch import Home, Launched, Past, launch
+from qsuper.runtime.monitors import Monitors
 from qsuper.runtime.policy import Backoff, Then
-from qsuper.runtime.qmp import CommandError, DisconnectedError, Monitor
+from qsuper.runtime.qmp import CommandError, DisconnectedError
 from qsuper.runtime.states import Reason, Standing, State
 from qsuper.runtime.sync import Link
 
@@ -28,7 +30,6 @@ ANSWER_WITHIN_S: Final = 5.0
 _QUIT_WITHIN_S: Final = 5.0  # a flush of dirty qcow2 metadata is over well before this
 _TERM_WITHIN_S: Final = 5.0
 _DUMP_WITHIN_S: Final = 600.0
-_HANG_UP_WITHIN_S: Final = 1.0
 
 _STATE_EVENTS: Final = frozenset(
     {"STOP", "RESUME", "RESET", "SHUTDOWN", "SUSPEND", "WAKEUP", "GUEST_PANICKED", "WATCHDOG"}
@@ -49,7 +50,6 @@ class Guest:
         self.standing = Standing(State.PRELAUNCH, Reason.STARTING)
         self.since = launched.at
         self.process = launched.process
-        self.link: Link | None = None
         self.settled = trio.Event()
         """Its monitor answers, or it has ended."""
         self.gone = trio.Event()
@@ -65,10 +65,11 @@ class Guest:
         """The shutdown verb was used on it."""
         self.status: int | None = None
         """How its last QEMU ended, negative for a signal."""
+        self.completion = Completion(self, emit)
         self._launched = launched
         self._fabric = fabric
         self._emit = emit
-        self._monitor: Monitor | None = None
+        self._monitors = Monitors(home, self)
         self._nursery: trio.Nursery | None = None
         self._end: Reason | None = None
         self._end_asked = trio.Event()
@@ -76,6 +77,17 @@ class Guest:
         self._reset = trio.Event()
         self._backoff = Backoff()
         self._changes = 0
+        if launched.past is not None:
+            self._remember(launched.past)
+
+    def _remember(self, past: Past) -> None:
+        """Go on where another supervisor left off."""
+        self.standing, self.since = past.standing, past.since
+        self.is_released = past.standing.state is not State.PRELAUNCH
+        if past.is_ending:
+            known = past.standing.state is State.SHUT_OFF
+            self._end = past.standing.reason if known else Reason.DESTROYED
+            self._end_asked.set()
 
     @property
     def name(self) -> str:
@@ -87,6 +99,11 @@ class Guest:
         if not self.gone.is_set() and self.process.identity.is_stopped:
             return State.UNRESPONSIVE
         return self.standing.state
+
+    @property
+    def link(self) -> Link | None:
+        """Its monitor for `stop` and `cont`; None while there is no connection."""
+        return self._monitors.link
 
     @property
     def log_path(self) -> str:
@@ -140,6 +157,7 @@ class Guest:
         finally:
             self.process.end_now()
             self.process.close()
+            self._launched.helpers.end_now()
             self.home.release()
             self.settled.set()
             self.gone.set()
@@ -149,13 +167,16 @@ class Guest:
         """Run one QEMU; tell whether there is another one after it."""
         began_s = trio.current_time()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._attend, self._launched)
+            nursery.start_soon(self._monitors.run, self._launched)
+            nursery.start_soon(self.completion.watch, self._launched.helpers)
             await trio.lowlevel.wait_readable(self.process.pidfd)
             nursery.cancel_scope.cancel()
         self.status = self.process.status()
+        self.completion.look_back(self._launched.helpers)
         self._note_end()
         self.gone.set()
         self.settled.set()
+        await end_helpers(self._launched.helpers)
         if self.standing.state is not State.CRASHED or not self._restarts():
             return False
         return await self._restart(trio.current_time() - began_s)
@@ -182,7 +203,7 @@ class Guest:
                 continue
             self.process.close()
             self.process = self._launched.process
-            self.settled, self.gone, self.link = trio.Event(), trio.Event(), None
+            self.settled, self.gone = trio.Event(), trio.Event()
             return True
 
     def _note_end(self) -> None:
@@ -199,45 +220,33 @@ class Guest:
             self._emit("EMULATOR_ENDED", self.name, detail)
             self.change(State.CRASHED, Reason.EMULATOR_ENDED)
 
-    # Its monitors
+    # Its monitors: it is their `Listener`
 
-    async def _attend(self, launched: Launched) -> None:
-        """Open the monitors and follow them. Who hangs up is about to end: the pidfd tells."""
-        link = Link(launched.monitors["sync"])
-        link.late = self._answered_late
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(link.handshake)
-                self._monitor = await qmp.connect(self.name, launched.monitors["qmp"])
-            self.link = link
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(link.follow)
-                await self._begin()
-                async for event in self._monitor.events():
-                    await self._take(event)
-        except* (QsuperError, EOFError) as group:
-            detail = {"message": "; ".join(map(str, group.exceptions))}
-            self._emit("MONITOR_LOST", self.name, detail)
-        finally:
-            await self._hang_up(link, launched)
-
-    async def _begin(self) -> None:
+    async def opened(self, *, again: bool) -> None:
         """Set QEMU up as its lifecycle settings want it, and say that it is there."""
         with contextlib.suppress(CommandError):  # before QEMU 6
             await self.command("set-action", policy.actions(self.plan.lifecycle))
         await self.refresh()
+        if again:
+            self.is_released = self.is_released or self.standing.state is not State.PRELAUNCH
+            self._catch_up()
+        is_whole = again or await self.completion.run(self._launched.helpers, self.plan.setup)
         self.settled.set()
-        if self.is_released:  # after a crash it does not wait for anybody
+        if is_whole and self.is_released and not again:  # after a crash it waits for nobody
             await self.command("cont")
 
-    async def _hang_up(self, link: Link, launched: Launched) -> None:
-        monitor, self._monitor, self.link = self._monitor, None, None
-        link.close()
-        if monitor is None:
-            launched.monitors["qmp"].close()
-            return
-        with trio.move_on_after(_HANG_UP_WITHIN_S, shield=True):
-            await monitor.close()
+    def _catch_up(self) -> None:
+        """Act on what the guest did while nobody listened; the event was lost."""
+        if self.standing.state is State.IN_SHUTDOWN:
+            self._after_shutdown("")
+        elif self.standing.state is State.CRASHED:
+            self._start(self._after_panic)
+
+    def lost(self, message: str) -> None:
+        """Say that the monitor hung up while QEMU lives."""
+        if self._end is None:
+            self._emit("MONITOR_LOST", self.name, {"message": message})
+            self.change(State.UNRESPONSIVE, Reason.TIMED_OUT)
 
     async def command(
         self,
@@ -253,10 +262,12 @@ class Guest:
             CommandError: QEMU refuses.
             QsuperError: it has no monitor (any more).
         """
-        if self._monitor is None:
-            raise QsuperError(f"domain {self.name!r} is not running")
+        monitor = self._monitors.qmp
+        if monitor is None:
+            fate = "is not running" if self.gone.is_set() else "has no monitor now"
+            raise QsuperError(f"domain {self.name!r} {fate}")
         with trio.move_on_after(within_s):
-            return await self._monitor.execute(name, arguments)
+            return await monitor.execute(name, arguments)
         self.change(State.UNRESPONSIVE, Reason.TIMED_OUT)
         raise TimedOutError(f"{self.name}: QEMU's monitor gave no answer within {within_s:g} s")
 
@@ -272,11 +283,11 @@ class Guest:
                 self.change(*states.OF_RUN_STATE.get(status, (State.PAUSED, Reason.UNKNOWN)))
                 return
 
-    def _answered_late(self) -> None:
+    def answered_late(self) -> None:
         if self._nursery and self.standing.state is State.UNRESPONSIVE:
             self._nursery.start_soon(self.refresh)
 
-    async def _take(self, event: Json) -> None:
+    async def take(self, event: Json) -> None:
         name, data = event["event"], event.get("data", {})
         if name not in _QUIET_EVENTS:
             self._emit(name, self.name, data)
@@ -363,17 +374,19 @@ class Guest:
         """
         if not self._end_asked.is_set():
             self._end_asked.set()
+            self.home.place.mark(rundir.ENDING)
             self._end = self._end or reason
             self._start(self._end_process)
         await self.ended.wait()
 
     async def _end_process(self) -> None:
         gone = self.gone
-        if self.state is not State.UNRESPONSIVE and self._monitor:
+        monitor = self._monitors.qmp
+        if self.state is not State.UNRESPONSIVE and monitor:
             with trio.move_on_after(_QUIT_WITHIN_S):
                 # It may have ended before it could answer.
                 with contextlib.suppress(CommandError, DisconnectedError):
-                    await self._monitor.execute("quit")
+                    await monitor.execute("quit")
                 await gone.wait()
                 return
         if not self.process.identity.is_stopped:  # then it would not notice

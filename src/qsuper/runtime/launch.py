@@ -6,12 +6,10 @@ The first start of a group's members happens here while trio is still being load
 import contextlib
 import json
 import os
-import re
-import shlex
 import socket
 import time
 from collections.abc import Generator, Mapping
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from qsuper import paths
 from qsuper.errors import QsuperError, shortage
@@ -19,17 +17,17 @@ from qsuper.fabric.group import Fabric
 from qsuper.plan import LaunchPlan, Member
 from qsuper.runtime import rundir
 from qsuper.runtime.frame import framed
+from qsuper.runtime.helpers import Helpers
+from qsuper.runtime.log import Log
 from qsuper.runtime.process import Process, Spawn
 from qsuper.runtime.resources import Directories, Inherited, inherited
 from qsuper.runtime.rundir import Rundir
 from qsuper.runtime.seeds import plant
+from qsuper.runtime.states import Standing
 
 QEMU_LOG: Final = "qemu.log"
-_TAIL_BYTES: Final = 4096  # of QEMU's messages, for an error
-_PREFIX: Final = re.compile(r"^(?:\d{4}-\d\d-\d\dT\S+Z )?(?:\S*qemu-\S+: )?", re.MULTILINE)
-"""A timestamp, and QEMU's name."""
-_CHATTER: Final = re.compile("char device redirected to |warning: ")
-"""What explains no failure."""
+_OURS: Final = ("qmp", "sync")
+"""The monitors that the supervisor connects to."""
 
 
 class Home:
@@ -73,15 +71,36 @@ class Home:
         self.place.release()
 
 
+class Past(NamedTuple):
+    """What is known of a QEMU that another supervisor started."""
+
+    standing: Standing
+    """Where it stood last, as far as is known."""
+    since: float
+    """Since when, seconds since the epoch."""
+    is_ending: bool = False
+    """It was to be ended, or has ended already."""
+
+
 class Launched:
     """A QEMU that was just started, paused; its monitors accept connections already."""
 
-    def __init__(self, process: Process, monitors: Mapping[str, socket.socket], log: "Log") -> None:
-        """Take what `launch` made."""
+    def __init__(
+        self,
+        process: Process,
+        monitors: Mapping[str, socket.socket],
+        log: Log,
+        helpers: Helpers,
+        past: Past | None = None,
+    ) -> None:
+        """Take what `launch` made, or `adoption.take_members` found."""
         self.process = process
         self.monitors = monitors
-        """Connected: `qmp` and `sync`."""
+        """Connected: `qmp` and `sync`; or empty."""
         self.log = log
+        self.helpers = helpers
+        self.past = past
+        """What is known of one that another supervisor started."""
         self.at = time.time()
         """Seconds since the epoch."""
 
@@ -93,42 +112,7 @@ class Launched:
         for connection in self.monitors.values():
             connection.close()
         self.process.close()
-
-
-class Log:
-    """QEMU's own log, from this start on."""
-
-    def __init__(self, path: str) -> None:
-        """Open for appending.
-
-        Raises:
-            QsuperError: it cannot be opened.
-        """
-        self.path = path
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
-        try:
-            self.fd = os.open(path, flags, 0o600)
-        except OSError as error:
-            raise QsuperError(f"{path}: {error.strerror}") from error
-        self._start = 0
-
-    def begin(self, argv: tuple[str, ...]) -> None:
-        """Note a start; what is written from here on is QEMU's."""
-        now = time.strftime("%Y-%m-%d %H:%M:%S%z")
-        os.write(self.fd, f"{now}: starting: {shlex.join(argv)}\n".encode())
-        self._start = os.fstat(self.fd).st_size
-
-    def close(self) -> None:
-        os.close(self.fd)
-
-    def tail(self) -> str:
-        """Give what QEMU has said since it was started, in one line; at most the last 4 KiB."""
-        with open(self.path, "rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(self._start, size - _TAIL_BYTES))
-            lines = _PREFIX.sub("", file.read().decode(errors="replace")).split("\n")
-        said = list(filter(None, lines))
-        return "; ".join([line for line in said if not _CHATTER.match(line)] or said)
+        self.helpers.end_now()
 
 
 def launch(home: Home, fabric: Fabric, *, bind: bool = False) -> Launched:
@@ -166,6 +150,9 @@ def _launch(home: Home, fabric: Fabric, *, bind: bool) -> Launched:
     options = framed(plan)
     directories = Directories(home.place.path, home.state_dir)
     with inherited(directories, fabric, plan.name) as place, contextlib.ExitStack() as stack:
+        helpers = Helpers(home.place, home.state_dir)
+        stack.callback(helpers.end_now)
+        helpers.start(plan.helpers, place.links, bind=bind)
         resources = {
             handle.resource.name: handle.resource
             for option in options
@@ -174,8 +161,7 @@ def _launch(home: Home, fabric: Fabric, *, bind: bool) -> Launched:
         numbers = place.open(resources.values())
         argv = (plan.emulator, *(word for option in options for word in option.argv(numbers)))
         monitors = {
-            name: stack.enter_context(rundir.connect(home.path(f"{name}.sock")))
-            for name in ("qmp", "sync")
+            name: stack.enter_context(rundir.connect(home.path(f"{name}.sock"))) for name in _OURS
         }
         log = Log(os.path.join(home.state_dir, QEMU_LOG))
         try:
@@ -184,7 +170,21 @@ def _launch(home: Home, fabric: Fabric, *, bind: bool) -> Launched:
             log.close()
         stack.pop_all()
     home.outside = place.sockets
-    return Launched(process, monitors, log)
+    return Launched(process, monitors, log, helpers)
+
+
+def connect_monitors(home: Home) -> Mapping[str, socket.socket]:
+    """Connect to the monitors of a QEMU that runs; empty where it listens no more."""
+    with contextlib.ExitStack() as stack:
+        try:
+            monitors = {
+                name: stack.enter_context(rundir.connect(home.path(f"{name}.sock")))
+                for name in _OURS
+            }
+        except (OSError, QsuperError):
+            return {}
+        stack.pop_all()
+    return monitors
 
 
 def _spawn(

@@ -10,6 +10,7 @@ ends (docs/decisions/0002).
 import contextlib
 import ctypes
 import os
+import select
 import signal
 import subprocess  # noqa: TID251 - trio.run_process needs trio, which loads while this spawns
 from collections.abc import Callable, Mapping, Sequence
@@ -76,10 +77,13 @@ class Spawn(NamedTuple):
 class Process:
     """One process. Close it when it is no longer needed; that does not end it."""
 
-    def __init__(self, identity: Identity, child: "subprocess.Popen[bytes] | None") -> None:
+    def __init__(
+        self, identity: Identity, pidfd: int, child: "subprocess.Popen[bytes] | None"
+    ) -> None:
         """Take a process; for `spawn` and `adopt`."""
         self.identity = identity
-        self.pidfd = os.pidfd_open(identity.pid)
+        self.pidfd = pidfd
+        """Readable once it has ended."""
         self._child = child
 
     @classmethod
@@ -108,7 +112,7 @@ class Process:
         try:
             fields = _stat(child.pid)
             start_time = int(fields[_STAT_START_TIME]) if fields else 0
-            return cls(Identity(child.pid, start_time), child)
+            return cls(Identity(child.pid, start_time), os.pidfd_open(child.pid), child)
         except OSError as error:  # no descriptor is left
             child.kill()
             child.wait()
@@ -118,7 +122,7 @@ class Process:
     def adopt(cls, identity: Identity) -> Self | None:
         """Take over a process that is not our child; None where it has ended."""
         try:
-            process = cls(identity, None)
+            process = cls(identity, os.pidfd_open(identity.pid), None)
         except ProcessLookupError:
             return None
         if identity.is_alive:  # asked after the pidfd was opened: now it cannot be another
@@ -129,6 +133,10 @@ class Process:
     @property
     def pid(self) -> int:
         return self.identity.pid
+
+    @property
+    def is_child(self) -> bool:
+        return self._child is not None
 
     @property
     def is_closed(self) -> bool:
@@ -148,12 +156,25 @@ class Process:
         self.kill(signal.SIGKILL)
         if self._child:
             self._child.wait()
+        else:
+            select.select([self.pidfd], [], [])
 
     def close(self) -> None:
         """Give up the descriptor."""
         if self.pidfd >= 0:
             os.close(self.pidfd)
             self.pidfd = -1
+
+
+class EndedProcess(Process):
+    """Stands for a process that ended before anybody could take it over: nobody is signalled."""
+
+    def __init__(self) -> None:
+        super().__init__(Identity(0, 0), os.eventfd(1, os.EFD_CLOEXEC), None)
+
+    def kill(self, number: signal.Signals) -> None:
+        """Do nothing."""
+        del number
 
 
 def _stat(pid: int) -> list[str] | None:

@@ -4,6 +4,7 @@ The only module that knows asyncio, trio-asyncio and qemu.qmp. They take some 50
 this after the QEMUs have been spawned (docs/decisions/0001).
 """
 
+import asyncio  # noqa: TID251 - the module that may
 import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
@@ -11,7 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
 import trio_asyncio  # type: ignore[import-untyped]  # it ships no types
-from qemu.qmp import EventListener, ExecuteError, Message, QMPClient, QMPError
+from qemu.qmp import EventListener, ExecuteError, Message, QMPClient, QMPError, Runstate
 
 from qsuper.errors import QsuperError
 
@@ -45,7 +46,7 @@ class Monitor(Protocol):
         ...
 
     def events(self) -> AsyncIterator[Json]:
-        """Give QEMU's events as they come, until cancelled."""
+        """Give QEMU's events as they come, until it hangs up."""
         ...
 
     async def close(self) -> None:
@@ -83,10 +84,26 @@ class QemuMonitor:
             raise DisconnectedError(f"{self._name}: the monitor hung up") from error
 
     async def events(self) -> AsyncIterator[Json]:
-        get = _aio(self._events.get)
-        while True:
-            message: Message = await get()
+        get = _aio(self._next_event)
+        while (message := await get()) is not None:
             yield cast("Json", dict(message))
+
+    async def _next_event(self) -> Message | None:
+        """Give the next event; None once QEMU has hung up and there is none left."""
+        event = asyncio.ensure_future(self._events.get())
+        end = asyncio.ensure_future(self._hung_up())
+        try:
+            await asyncio.wait((event, end), return_when=asyncio.FIRST_COMPLETED)
+            if not event.done():
+                await asyncio.sleep(0)  # it may just have come
+            return event.result() if event.done() else None
+        finally:
+            event.cancel()
+            end.cancel()
+
+    async def _hung_up(self) -> None:
+        while self._client.runstate is Runstate.RUNNING:
+            await self._client.runstate_changed()
 
     async def close(self) -> None:
         try:

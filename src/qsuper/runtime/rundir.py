@@ -18,7 +18,7 @@ from typing import Final, Self
 from qsuper import paths
 from qsuper.errors import QsuperError
 from qsuper.runtime.process import Identity
-from qsuper.runtime.survivors import survivor
+from qsuper.runtime.survivors import end_helpers, survivor
 
 LOCK: Final = "lock"
 CONTROL: Final = "control.sock"
@@ -26,6 +26,11 @@ PLAN: Final = "plan.json"
 SUPERVISOR_PID: Final = "supervisor.pid"
 QEMU_PID: Final = "qemu.pid"
 GROUP: Final = "group"
+SETTINGS: Final = "settings.json"
+STARTING: Final = "starting"
+"""In a group's directory until all members run: a successor rolls such a start back."""
+ENDING: Final = "ending"
+"""In a domain's directory from the moment it is to be ended: a successor goes on with that."""
 
 _SOCKET_PATH_MAX: Final = 107  # sockaddr_un.sun_path, less its NUL
 _TRIES: Final = 100  # to lock a directory that others are removing at the same time
@@ -65,8 +70,37 @@ class Rundir:
             os.close(lock_fd)  # locked what its owner has removed
         raise QsuperError(f"{path}: cannot be locked: it comes and goes")
 
+    @classmethod
+    def take(cls, path: str) -> Self | None:
+        """Lock a directory that is there already; None where it is another's, or gone."""
+        lock = os.path.join(path, LOCK)
+        try:
+            lock_fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        try:
+            fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock_fd)
+            return None
+        if _is_same_file(lock_fd, lock):
+            return cls(path, lock_fd)
+        os.close(lock_fd)  # locked what its owner has removed
+        return None
+
     def file(self, name: str) -> str:
         return os.path.join(self.path, name)
+
+    def mark(self, name: str) -> None:
+        """Make an empty file; one that cannot be made, as on a full disk, is done without."""
+        if self._lock_fd >= 0:
+            with contextlib.suppress(OSError):
+                os.close(os.open(self.file(name), os.O_WRONLY | os.O_CREAT, 0o600))
+
+    def unmark(self, name: str) -> None:
+        """Remove what `mark` made."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.file(name))
 
     def write(self, name: str, text: str) -> None:
         """Write a file, mode 0600: readers see the old text or the new, never a part.
@@ -131,11 +165,11 @@ def claim_group(name: str) -> Rundir:
         members = ", ".join(f"{member} (pid {pid})" for member, pid in alive.items())
         raise QsuperError(
             f"group {name!r}: its supervisor died, and its QEMUs live on: {members}"
-            f" (end with `kill {' '.join(map(str, alive.values()))}`)"
+            f" (qsuper adopt {name}, or qsuper destroy {name})"
         )
     with _released_on_failure(rundir):
         rundir.clear()
-        rundir.write(SUPERVISOR_PID, f"{Identity.of(os.getpid())}\n")
+        rundir.write(SUPERVISOR_PID, f"{own_identity()}\n")
     return rundir
 
 
@@ -152,9 +186,11 @@ def claim_domain(name: str, group: str) -> Rundir:
     if pid := survivor(path):
         rundir.abandon()
         raise QsuperError(
-            f"domain {name!r} still runs as pid {pid}; its supervisor died (end with `kill {pid}`)"
+            f"domain {name!r} still runs as pid {pid}; its supervisor died"
+            f" (qsuper adopt {name}, or qsuper destroy {name})"
         )
     with _released_on_failure(rundir):
+        end_helpers(path)
         rundir.clear()
         os.symlink(os.path.join("..", "..", "groups", group), rundir.file(GROUP))
     return rundir
@@ -197,6 +233,13 @@ def check_name(name: str) -> None:
         raise QsuperError(f"{name!r} cannot be a domain's name")
     if len(os.fsencode(name)) > os.pathconf("/", "PC_NAME_MAX"):
         raise QsuperError(f"{name!r} is too long for a domain's name")
+
+
+def own_identity() -> Identity:
+    """Give this process's, for a pid file."""
+    identity = Identity.of(os.getpid())
+    assert identity  # noqa: S101 - we are alive
+    return identity
 
 
 def read_identity(path: str) -> Identity | None:

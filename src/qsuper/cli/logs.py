@@ -1,6 +1,7 @@
 """`qsuper logs`: what the guest wrote to its consoles, and what QEMU said.
 
-The files are QEMU's own; they stay when the domain has ended.
+The files are QEMU's own; they stay when the domain has ended. What was cut off them
+(`runtime.rotation`) comes first.
 Import budget: that of `control.client`, and inotify's for `-f`.
 """
 
@@ -9,12 +10,15 @@ import contextlib
 import os
 import select
 import sys
-from typing import TYPE_CHECKING, BinaryIO, Final
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
 
 from qsuper import paths
 from qsuper.cli.numbers import count
 from qsuper.control import client
-from qsuper.errors import QsuperError
+from qsuper.errors import QsuperError, UsageError
+from qsuper.runtime.logreader import LogReader
 
 if TYPE_CHECKING:  # ctypes, which only `-f` needs
     from qsuper.runtime.inotify import Inotify
@@ -36,22 +40,33 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-f", "--follow", action="store_true", help="go on until the domain ends, or Ctrl-C"
     )
+    parser.add_argument(
+        "-t",
+        "--timestamps",
+        action="store_true",
+        help="with -f: before each line that is added, when its first byte came",
+    )
     parser.add_argument("--lines", type=count, metavar="N", help="only the last N lines")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print a log, and with `--follow` what is added to it."""
-    with _open(args) as log:
-        if args.lines is not None:
-            log.seek(_start_of_last(log, args.lines))
+    """Print a log, and with `--follow` what is added to it.
+
+    Raises:
+        UsageError: timestamps are wanted of what nobody looked at when it came.
+    """
+    if args.timestamps and not args.follow:
+        raise UsageError("--timestamps needs -f: nobody noted when the lines that are there came")
+    with contextlib.closing(_open(args)) as log:
+        start, end = log.span()
+        log.position = start if args.lines is None else _start_of_last(log, args.lines)
+        _copy(log, end, _write)
         if args.follow:
-            _follow(log, args.name)
-        else:
-            _copy(log)
+            _follow(log, args.name, _Stamper().write if args.timestamps else _write)
     return 0
 
 
-def _open(args: argparse.Namespace) -> BinaryIO:
+def _open(args: argparse.Namespace) -> LogReader:
     directory = paths.domain_state_dir(args.name)
     try:
         names = sorted(os.listdir(directory)) if client.is_name(args.name) else []
@@ -67,7 +82,7 @@ def _open(args: argparse.Namespace) -> BinaryIO:
         raise QsuperError(f"{args.name}: no log of {wanted or 'a console'}{there}")
     path = os.path.join(directory, f"{wanted}.log")
     try:
-        return open(path, "rb")
+        return LogReader(path)
     except OSError as error:
         raise QsuperError(f"{path}: {error.strerror}") from error
 
@@ -81,51 +96,83 @@ def _first(consoles: list[str]) -> str:
     return consoles[0] if consoles else ""
 
 
-def _start_of_last(log: BinaryIO, lines: int) -> int:
-    """Give the offset at which the last *lines* lines start."""
-    position = log.seek(0, os.SEEK_END)
-    if not lines or not position:
-        return position
-    log.seek(position - 1)
-    wanted = lines + (log.read(1) == b"\n")  # newlines from the end, to the one before them all
-    while position > 0:
-        size = min(_CHUNK_BYTES, position)
-        position -= size
-        log.seek(position)
-        chunk = log.read(size)
-        offset = size
+def _start_of_last(log: LogReader, lines: int) -> int:
+    """Give the position at which the last *lines* lines start."""
+    start, end = log.span()
+    if not lines or start == end:
+        return end
+    position = end
+    wanted = lines + (_part(log, end - 1, end) == b"\n")  # newlines, to the one before them all
+    while position > start:
+        chunk = _part(log, max(start, position - _CHUNK_BYTES), position)
+        if not chunk:
+            break
+        position -= len(chunk)
+        offset = len(chunk)
         while wanted and (offset := chunk.rfind(b"\n", 0, offset)) >= 0:
             wanted -= 1
         if not wanted:
             return position + offset + 1
-    return 0
+    return start
 
 
-def _copy(log: BinaryIO) -> None:
-    while chunk := log.read(_CHUNK_BYTES):
-        sys.stdout.buffer.write(chunk)
+def _part(log: LogReader, start: int, end: int) -> bytes:
+    """Give what stands between two positions; nothing where it was cut off meanwhile."""
+    log.position = start
+    parts: list[bytes] = []
+    while log.position < end:
+        parts.append(log.read(end - log.position))
+        if not parts[-1]:
+            return b""
+    return b"".join(parts)[-(end - start) :]
+
+
+def _copy(log: LogReader, end: int | None, write: Callable[[bytes], None]) -> None:
+    """Print up to *end*, or all that is there."""
+    most = _CHUNK_BYTES
+    while end is None or (most := min(_CHUNK_BYTES, end - log.position)) > 0:
+        if not (chunk := log.read(most)):
+            break
+        write(chunk)
     sys.stdout.buffer.flush()
 
 
-def _follow(log: BinaryIO, name: str) -> None:
-    """Copy what is added until the domain has ended."""
+def _write(chunk: bytes) -> None:
+    sys.stdout.buffer.write(chunk)
+
+
+class _Stamper:
+    """Prints lines with the time at which their first bytes came."""
+
+    def __init__(self) -> None:
+        self._at_start = True
+
+    def write(self, chunk: bytes) -> None:
+        now_s = time.time()
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(now_s)).encode()
+        stamp += b".%03d " % (now_s % 1 * 1000)
+        for line in chunk.splitlines(keepends=True):
+            _write(stamp + line if self._at_start else line)
+            self._at_start = line.endswith(b"\n")
+
+
+def _follow(log: LogReader, name: str, write: Callable[[bytes], None]) -> None:
+    """Print what is added until the domain has ended."""
     from qsuper.runtime.inotify import IN_MODIFY, IN_MOVED_TO, Inotify  # noqa: PLC0415 - ctypes
 
     runtime = paths.domain_dir(name)
     with Inotify() as changes:
-        changes.watch(log.name, IN_MODIFY)
+        changes.watch(log.path, IN_MODIFY)
         try:
             # A QEMU that is started again gets a new qemu.pid; at the end the directory goes.
             changes.watch(runtime, IN_MOVED_TO | _IN_DELETE_SELF)
         except FileNotFoundError:
-            _copy(log)
+            _copy(log, None, write)
             return
         while True:
-            if os.fstat(log.fileno()).st_size < log.tell():
-                log.seek(0)  # somebody has emptied it
-            _copy(log)
+            _copy(log, None, write)
             if not _wait(changes, runtime):
-                _copy(log)
+                _copy(log, None, write)
                 return
 
 

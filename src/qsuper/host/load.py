@@ -138,7 +138,7 @@ def load_group(paths: list[str], settings: Settings) -> Loaded:
     if errors:
         raise ConfigErrors(errors)
     _raise_all(lacks)
-    return Loaded(GroupPlan(tuple(members)), tuple(notices))
+    return Loaded(GroupPlan(tuple(members), surroundings.logs), tuple(notices))
 
 
 @lru_cache(maxsize=1)

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from qsuper import paths
 from qsuper.caps import LIBVIRT_ARCH, Caps
 from qsuper.errors import Notice, UnavailableError, UsageError
-from qsuper.host.config import read_config
+from qsuper.host.config import Config, read_config
 from qsuper.host.facts import hugepages, machine_id, numa_nodes
 from qsuper.host.firmware import Firmware, read_firmware
 from qsuper.host.network import read_networks
@@ -25,6 +25,7 @@ from qsuper.host.probe import (
     read_capabilities,
 )
 from qsuper.host.storage import Pool, read_pools
+from qsuper.plan import LogLimits
 from qsuper.translate.node import Node
 from qsuper.translate.site import HostData, Network
 
@@ -155,6 +156,15 @@ class Surroundings:
             )
         return data, firmware.notices if firmware else ()
 
+    @property
+    def logs(self) -> LogLimits:
+        """How much is kept of the log files.
+
+        Raises:
+            UsageError: the configuration makes no sense.
+        """
+        return self._config.logs
+
     def _default_emulator(self, arch: str) -> str:
         try:
             return default_emulator(arch)
@@ -178,7 +188,11 @@ class Surroundings:
     @cached_property
     def _networks(self) -> dict[str, Network]:
         defined = read_networks(self._settings.host) if self._settings.host else {}
-        return {**defined, **read_config().networks, **self._settings.networks}
+        return {**defined, **self._config.networks, **self._settings.networks}
+
+    @cached_property
+    def _config(self) -> Config:
+        return read_config()
 
     @cached_property
     def _pools(self) -> dict[str, Pool]:

@@ -7,8 +7,8 @@ from typing import Final
 
 from qsuper.runtime.frame import log_name
 from qsuper.runtime.launch import Home
+from qsuper.runtime.logreader import LogReader
 
-_CHUNK_BYTES: Final = 65536
 _LINE_MAX: Final = 8192  # what no newline ends becomes a line by itself
 _CONTROL: Final = re.compile(
     rb"\x1b\[[0-?]*[ -/]*[@-~]"  # an escape sequence
@@ -28,21 +28,18 @@ class Tail:
         """
         self.name = name
         self.path = path
-        self._fd = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        self._offset = os.fstat(self._fd).st_size
+        os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600))
+        self._log = LogReader(path)
         self._rest = b""
 
     def close(self) -> None:
-        os.close(self._fd)
+        self._log.close()
 
     def lines(self) -> list[bytes] | None:
         """Give the next lines, without control characters; None where there is nothing new."""
-        if os.fstat(self._fd).st_size < self._offset:
-            self._offset = 0  # somebody has emptied it
-        chunk = os.pread(self._fd, _CHUNK_BYTES, self._offset)
+        chunk = self._log.read()
         if not chunk:
             return None
-        self._offset += len(chunk)
         *whole, self._rest = (self._rest + chunk).split(b"\n")
         if len(self._rest) > _LINE_MAX:
             whole.append(self._rest)

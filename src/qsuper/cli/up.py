@@ -102,11 +102,12 @@ def _settings(args: argparse.Namespace) -> "Settings":
 
 
 def _load(args: argparse.Namespace) -> "GroupPlan":
-    from qsuper.host.load import load_group  # noqa: PLC0415 - the translator's process only
+    from qsuper.host.helpers import with_helpers  # noqa: PLC0415 - the translator's process only
+    from qsuper.host.load import load_group  # noqa: PLC0415 - likewise
 
     group, notices = load_group(args.files, settings(args))
     warn(notices)
-    return group
+    return with_helpers(group)
 
 
 def _write(group: "GroupPlan", plan: TextIO) -> None:

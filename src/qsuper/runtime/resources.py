@@ -11,7 +11,9 @@ from qsuper.fabric.group import Fabric
 from qsuper.options import (
     Access,
     Doorbell,
+    HelperLink,
     OpenFile,
+    Readiness,
     Resource,
     SharedMemory,
     Tap,
@@ -47,6 +49,8 @@ class Inherited:
         self.numbers: dict[str, int] = {}
         self.sockets: list[str] = []
         """Paths outside the domain's directory, to be removed when it has ended."""
+        self.links: dict[str, int] = {}
+        """Ends of connections with helpers, by name, until QEMU gets them."""
         self._directories = directories
         self._fabric = fabric
         self._member = member
@@ -65,7 +69,7 @@ class Inherited:
                 case UnixListener():
                     number = self._listener(resource)
                 case OpenFile():
-                    number = _opened(os.path.join(self._directories.state, resource.path), resource)
+                    number = opened(os.path.join(self._directories.state, resource.path), resource)
                 case SharedMemory():
                     number = os.dup(self._fabric.memory(resource))
                 case Doorbell():
@@ -75,6 +79,8 @@ class Inherited:
                     number = open_tap(resource, multi_queue=multi_queue)
                 case VhostNet():
                     number = _vhost_net()
+                case HelperLink() | Readiness():
+                    number = self.links.pop(resource.name)
                 case _:
                     assert_never(resource)
             self._own.append(number)
@@ -83,9 +89,10 @@ class Inherited:
 
     def close(self) -> None:
         """Close our ends, once QEMU has its own."""
-        for number in self._own:
+        for number in (*self._own, *self.links.values()):
             os.close(number)
         self._own.clear()
+        self.links.clear()
 
     def _listener(self, resource: UnixListener) -> int:
         path = resource.path or os.path.join(self._directories.runtime, f"{resource.name}.sock")
@@ -109,7 +116,12 @@ def inherited(directories: Directories, fabric: Fabric, member: str) -> Generato
         place.close()
 
 
-def _opened(path: str, resource: OpenFile) -> int:
+def opened(path: str, resource: OpenFile) -> int:
+    """Open a file for a process to inherit.
+
+    Raises:
+        QsuperError: it cannot be opened, or is a directory.
+    """
     try:
         descriptor = os.open(path, _OPEN_FLAGS[resource.access], 0o600)
     except OSError as error:

@@ -3,9 +3,14 @@
 Import budget: os; `qsuper list` loads this where a supervisor died.
 """
 
+import contextlib
 import json
 import os
+import signal
 from typing import Final
+
+HELPERS: Final = "helpers.json"
+"""In a domain's directory: its helpers' names, each with pid and start time."""
 
 _STATE: Final = 0  # fields of /proc/PID/stat, from the one behind the name; proc(5)
 _START: Final = 19
@@ -18,6 +23,26 @@ def survivor(directory: str) -> int | None:
     was killed before it could write one.
     """
     return _by_pid_file(directory) or _by_working_directory(directory)
+
+
+def end_helpers(directory: str) -> None:
+    """Kill the helpers that a QEMU which has ended left in a domain's *directory*.
+
+    They end with their QEMU by themselves, unless something has stopped them.
+    """
+    try:
+        with open(os.path.join(directory, HELPERS), encoding="utf-8") as file:
+            identities = [tuple(map(int, text.split())) for text in json.load(file).values()]
+    except (OSError, ValueError, AttributeError):
+        return
+    for pid, start in identities:
+        with contextlib.suppress(OSError):
+            pidfd = os.pidfd_open(pid)
+            try:
+                if _stat(pid)[_START] == str(start):  # asked after the pidfd was opened
+                    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            finally:
+                os.close(pidfd)
 
 
 def _by_pid_file(directory: str) -> int | None:

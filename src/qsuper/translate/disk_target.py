@@ -113,3 +113,14 @@ def drive_address(bus: DiskBus, index: int) -> DriveAddress:
 
 DRIVE_BUSES: Final = (DiskBus.IDE, DiskBus.SATA, DiskBus.SCSI, DiskBus.FDC)
 """Buses whose disks have drive addresses."""
+
+
+def qom_path(bus: DiskBus, alias: str) -> str:
+    """Give by what QMP knows the part of a disk that holds the image."""
+    match bus:
+        case DiskBus.VIRTIO:
+            return f"/machine/peripheral/{alias}/virtio-backend"
+        case DiskBus.USB:
+            return f"/machine/peripheral/{alias}/{alias}.0/legacy[0]"
+        case _:
+            return alias

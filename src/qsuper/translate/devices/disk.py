@@ -32,6 +32,7 @@ from qsuper.translate.disk_target import (
     bus_of,
     drive_address,
     parse_target,
+    qom_path,
 )
 from qsuper.translate.iotune import Iotune
 from qsuper.translate.model import Need
@@ -59,8 +60,6 @@ _ADDRESSES: Final = {
     DiskBus.SD: (),
 } | dict.fromkeys(DRIVE_BUSES, (DriveAddress,))
 _LAST_NARROW_UNIT: Final = 7
-# What holds the image, where it is not the device with the alias.
-_QOM_PATH: Final = {DiskBus.VIRTIO: "/machine/peripheral/{}/virtio-backend"}
 
 
 class Disk(Device, frozen=True, kw_only=True):
@@ -224,7 +223,7 @@ class Disk(Device, frozen=True, kw_only=True):
     def setup(self, context: Context) -> Iterator[Command]:
         del context
         if self.image is not None and self.bus_type is not DiskBus.SD:
-            yield from self.iotune.setup(_QOM_PATH.get(self.bus_type, "{}").format(self.alias))
+            yield from self.iotune.setup(qom_path(self.bus_type, self.alias))
 
     def _error(self, message: str, *, hint: str = "") -> ConfigError:
         return ConfigError(f"<disk> '{self.target.name}': {message}", at=self.at, hint=hint)

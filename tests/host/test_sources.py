@@ -103,7 +103,9 @@ def test_a_bridge_is_a_name_that_linux_takes(name: str) -> None:
 def test_networks_in_libvirts_own_format(corpus: Path) -> None:
     networks = read_networks(str(corpus / "host"))
 
-    assert networks["nat-network"] == Network(kind=NetworkKind.BRIDGE, bridge="virbr0")
+    assert networks["nat-network"] == Network(
+        kind=NetworkKind.BRIDGE, bridge="virbr0", address="192.168.122.1"
+    )
     assert networks["default"] == networks["nat-network"]
     assert networks["vepa-net"].kind is NetworkKind.DIRECT
     assert networks["hostdev"].devices == tuple(f"0000:03:00.{n}" for n in (1, 2, 3, 4))

@@ -12,6 +12,7 @@ from typing import IO, Any, NamedTuple
 
 import pytest
 
+from qsuper.runtime.inotify import IN_MODIFY, Inotify
 from tests.support.supervised import GUESTS, PATIENCE_S
 
 QSUPER = os.path.join(os.path.dirname(sys.executable), "qsuper")
@@ -120,13 +121,21 @@ class Lab:
     def finish(self, process: "subprocess.Popen[str]") -> Done:
         """Wait for a command's end."""
         out, err = process.communicate(timeout=PATIENCE_S)
-        assert "Traceback" not in err, err
+        assert "Traceback" not in (err or ""), err
         return Done(process.returncode, out or "", err or "")
 
     def rows(self) -> dict[str, dict[str, Any]]:
         """Give what `list` shows, by name."""
         done = self.run("list", "--format", "json")
         return {row["name"]: row for row in json.loads(done.out)["domains"]}
+
+    def wait_text(self, path: Path, text: str) -> None:
+        """Wait until *text* stands in a file that a guest writes to."""
+        with Inotify() as changes:
+            changes.watch(str(path), IN_MODIFY)
+            while text not in (content := path.read_text(errors="replace")):
+                assert select.select([changes], [], [], PATIENCE_S)[0], content
+                changes.read()
 
     def states(self) -> dict[str, str]:
         return {name: row["state"] for name, row in self.rows().items()}

@@ -234,7 +234,7 @@ def test_dead_supervisor(group: Supervisor, supervise: Start, qsuper: Run) -> No
 
     status, out, err = qsuper("list", "--format", "json")
     assert status == 0
-    assert err == "qsuper: group a: its supervisor died; its QEMUs live on\n"
+    assert err == "qsuper: group a: its supervisor died; its QEMUs live on (qsuper adopt a)\n"
     rows = {row["name"]: row for row in json.loads(out)["domains"]}
     assert rows.keys() == {"a", "dep1", "dep2", "z"}
     assert rows["dep1"]["role"] == "dependency"
@@ -242,19 +242,49 @@ def test_dead_supervisor(group: Supervisor, supervise: Start, qsuper: Run) -> No
     assert {name: row["pid"] for name, row in rows.items()} == group.pids | other.pids
     assert {row["state"] for row in rows.values()} == {"running"}
 
-    for words in (["suspend", "a"], ["info", "a"], ["console", "a"], ["destroy", "a"]):
-        status, out, err = qsuper(*words)
-        assert (status, out) == (1, "")
-        pid = group.pids["a"]
-        said = f"its supervisor died; QEMU pid {pid} lives on (end with `kill {pid}`)"
-        assert err == f"qsuper: a: {said}\n"
+    status, out, err = qsuper("suspend", "a")
+    assert (status, err) == (0, "")
+    assert out.startswith("Domain 'a' suspended (with dep1, dep2; ")
+    status, out, err = qsuper("list", "--format", "json")
+    assert (status, err) == (0, "")
+    rows = {row["name"]: row for row in json.loads(out)["domains"]}
+    assert {name: row["pid"] for name, row in rows.items()} == group.pids | other.pids
+    assert {row["state"] for row in rows.values()} == {"paused", "running"}
+    assert rows["z"]["state"] == "running"
+    assert qsuper("resume", "a")[0] == 0
+    assert qsuper("info", "dep1")[0] == 0
+    assert qsuper("destroy", "a")[0] == 0
+    for pid in group.pids.values():
+        wait_for_end(pid)
+    assert states_of(qsuper("list", "--format", "json")[1]).keys() == {"z"}
 
+
+def test_dead_supervisor_of_dead_guests(group: Supervisor, rundir: Path, qsuper: Run) -> None:
+    group.process.kill()
+    group.process.wait()
     kill(group.pids["a"])
     wait_for_end(group.pids["a"])
-    assert states_of(qsuper("list", "--format", "json")[1]).keys() == {"dep1", "dep2", "z"}
-    assert qsuper("suspend", "a")[2] == (
-        "qsuper: no such domain: a (its supervisor died, and so did its QEMU)\n"
-    )
+    assert states_of(qsuper("list", "--format", "json")[1]).keys() == {"dep1", "dep2"}
+
+    assert qsuper("destroy", "--all")[0] == 0
+
+    for pid in group.pids.values():
+        wait_for_end(pid)
+    assert not list((rundir / "groups").iterdir())
+
+
+def test_adopt(group: Supervisor, qsuper: Run) -> None:
+    group.process.kill()
+    group.process.wait()
+
+    status, out, err = qsuper("adopt")
+
+    assert (status, err) == (0, "")
+    assert re.fullmatch(r"Group 'a' adopted by pid \d+: dep1, dep2, a\n", out)
+    again = json.loads(qsuper("adopt", "dep1", "a", "--format", "json")[1])["groups"]
+    assert [(row["group"], row["adopted"]) for row in again] == [("a", False)]
+    assert qsuper("adopt", "nobody")[2] == "qsuper: no such domain: nobody\n"
+    assert qsuper("destroy", "a")[0] == 0
 
 
 def states_of(document: str) -> dict[str, str]:

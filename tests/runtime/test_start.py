@@ -170,7 +170,7 @@ def test_what_a_killed_supervisor_left() -> None:
             error = second.wait_report()["error"]
             assert error == (
                 "group 'A': its supervisor died, and its QEMUs live on:"
-                " A (pid {A}), B (pid {B}) (end with `kill {A} {B}`)".format(**pids)
+                " A (pid {A}), B (pid {B}) (qsuper adopt A, or qsuper destroy A)".format(**pids)
             )
             assert second.wait_ended() == 1
         with Supervisor(group([(domain("B"), [])])) as third:

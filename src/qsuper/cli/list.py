@@ -3,15 +3,21 @@
 Import budget: that of `control.client`.
 """
 
-import argparse
+from __future__ import annotations
+
 import sys
-from typing import Final
 
 from qsuper.cli import text
 from qsuper.cli.main import report
 from qsuper.control import client
-from qsuper.control.client import Json
 from qsuper.errors import QsuperError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from typing import Final
+
+    from qsuper.control.client import Json
 
 _HEADER: Final = ("Name", "State", "Group", "Role", "PID")
 
@@ -82,5 +88,5 @@ def _members(group: str) -> list[Json]:
 
     rows = remains.rows(group, reason)
     if rows and reason == "supervisor died":
-        report(f"group {group}: its supervisor died; its QEMUs live on")
+        report(f"group {group}: its supervisor died; its QEMUs live on (qsuper adopt {group})")
     return rows

@@ -3,8 +3,10 @@
 A verb's module has `add_options(parser)` and `run(args) -> int`, the exit status. It is imported
 only when its verb is asked for, and so are the options built.
 
-Import budget: argparse, and what it needs; every command loads this.
+Import budget: argparse, and what it needs, without `typing`; every command loads this.
 """
+
+from __future__ import annotations
 
 import argparse
 import contextlib
@@ -12,23 +14,27 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Final, NamedTuple, NoReturn
 
 from qsuper import __version__
 from qsuper.errors import QsuperError, UsageError, shortage
 
+TYPE_CHECKING = False  # as `typing` has it, which takes 5 ms to load
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Final, NoReturn
+
 _WIDTH: Final = 96  # argparse would import shutil to ask the terminal
 
 
-class Command(NamedTuple):
+class Command:
     """A verb: what it does, in which module of `qsuper.cli`, and how it is used."""
 
-    summary: str
-    module: str
-    examples: tuple[str, str]
-    """Command line, a blank, a remark."""
+    def __init__(self, summary: str, module: str, examples: tuple[str, str]) -> None:
+        self.summary = summary
+        self.module = module
+        self.examples = examples
+        """Command line, a blank, a remark."""
 
 
 COMMANDS: Final = {
@@ -81,6 +87,11 @@ COMMANDS: Final = {
         "take over domains whose supervisor died",
         "adopt",
         ("qsuper adopt                # all there are", "qsuper adopt a"),
+    ),
+    "prune": Command(
+        "remove what dead supervisors left; touches nothing alive",
+        "prune",
+        ("qsuper prune", "qsuper prune --format json"),
     ),
     "list": Command(
         "show the domains that run",

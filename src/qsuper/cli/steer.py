@@ -3,33 +3,47 @@
 Import budget: that of `control.client`.
 """
 
-import argparse
-from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple
+from __future__ import annotations
 
 from qsuper.cli import text
 from qsuper.cli.main import report
 from qsuper.cli.numbers import seconds
 from qsuper.control import client
-from qsuper.control.client import Connection, Json
 from qsuper.errors import QsuperError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Mapping
+    from typing import Final, TypeAlias
+
+    from qsuper.control.client import Connection, Json
+
+    Answer: TypeAlias = Json | QsuperError
 
 _END_TIMEOUT_S: Final = 60.0
 """For `quit`, SIGTERM and SIGKILL, each with its deadline, on a busy machine."""
 _DOWN_TIMEOUT_S: Final = 60.0
 
-Answer = Json | QsuperError
 
-
-class _Verb(NamedTuple):
-    done: str
-    """What is said of the domain, as virsh would."""
-    timeout_s: float = client.REPLY_TIMEOUT_S
-    stopped: Callable[[str, int], None] | None = None
-    ends: bool = False
-    """The domains are gone when it is done."""
-    grouped: bool = False
-    """Takes `--group`."""
+class _Verb:
+    def __init__(
+        self,
+        done: str,
+        *,
+        timeout_s: float = client.REPLY_TIMEOUT_S,
+        stopped: Callable[[str, int], None] | None = None,
+        ends: bool = False,
+        grouped: bool = False,
+    ) -> None:
+        self.done = done
+        """What is said of the domain, as virsh would."""
+        self.timeout_s = timeout_s
+        self.stopped = stopped
+        self.ends = ends
+        """The domains are gone when it is done."""
+        self.grouped = grouped
+        """Takes `--group`."""
 
 
 _VERBS: Final = {
@@ -107,7 +121,10 @@ def _names(args: argparse.Namespace, verb: _Verb) -> list[str]:
     rows, errors = survey()
     for error in errors:
         report(str(error))
-    return [row["name"] for row in rows if row["role"] == "primary" and runs(row)]
+    running = [row for row in rows if runs(row)]
+    led = {row["group"] for row in running if row["role"] == "primary"}
+    # Where a supervisor died, its primary may have died as well.
+    return [r["name"] for r in running if r["role"] == "primary" or r["group"] not in led]
 
 
 def _perform(args: argparse.Namespace, verb: _Verb, names: list[str]) -> dict[str, Answer]:

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from qsuper import paths, planfile
 from qsuper.control.supervise import Report, Settings, detach, policies_of, preload
 from qsuper.errors import QsuperError, shortage
-from qsuper.fabric.group import Fabric
+from qsuper.fabric.lost import LostFabric, host_files, remove
 from qsuper.observe import events
 from qsuper.plan import GroupPlan
 from qsuper.runtime import adoption, rundir
@@ -92,14 +92,14 @@ def _supervise(mine: _Turn) -> int:
         place.abandon()
         raise
     if plan is None:
-        return _remove(mine, [], _CUT_OFF)
+        return _remove(mine, None, [], _CUT_OFF)
     names = [member.plan.name for member in plan.members]
     memories = {name: memory for name in names if (memory := _memory(name))}
     members = adoption.take_members(plan, place, memories)
     if os.path.exists(place.file(rundir.STARTING)):
-        return _remove(mine, members, _CUT_OFF)
+        return _remove(mine, plan, members, _CUT_OFF)
     if settings.bind:
-        return _remove(mine, members, _BOUND)
+        return _remove(mine, plan, members, _BOUND)
     with contextlib.ExitStack() as stack:
         # Whatever fails here, the guests run on, and another successor may try.
         stack.callback(place.abandon)
@@ -110,6 +110,7 @@ def _supervise(mine: _Turn) -> int:
         detach(plan)
         place.write(rundir.SUPERVISOR_PID, f"{rundir.own_identity()}\n")
         listener = stack.enter_context(rundir.bind_listener(place.file(rundir.CONTROL)))
+        fabric = LostFabric(plan)
         mine.turn.close()
         loader.join()
         from qsuper.control import running  # noqa: PLC0415 - it loads trio
@@ -120,7 +121,7 @@ def _supervise(mine: _Turn) -> int:
             place=place,
             listener=listener,
             members=members,
-            fabric=Fabric(GroupPlan(())),
+            fabric=fabric,
             counters={},
             early=mine.early,
             tails=[],
@@ -129,12 +130,18 @@ def _supervise(mine: _Turn) -> int:
             report=mine.report.ok,
             adopted=True,
         )
-        return running.run(start)
+        status = running.run(start)
+        fabric.close()
+        return status
 
 
-def _remove(mine: _Turn, members: list[tuple[Home, Launched]], fate: str) -> int:
+def _remove(
+    mine: _Turn, plan: GroupPlan | None, members: list[tuple[Home, Launched]], fate: str
+) -> int:
     """End what is left of a group, and remove it."""
     adoption.roll_back(members)
+    if plan is not None:
+        remove(host_files(plan))
     for stray in adoption.strays(mine.place):
         stray.release()
     mine.place.release()

@@ -13,11 +13,12 @@ from qsuper.errors import EmulatorError, QsuperError, TimedOutError
 from qsuper.fabric.group import Fabric
 from qsuper.plan import Member, Role
 from qsuper.runtime import policy, rundir, states
+from qsuper.runtime.ending import end_process
 from qsuper.runtime.helping import Completion, end_helpers
 from qsuper.runtime.launch import Home, Launched, Past, launch
 from qsuper.runtime.monitors import Monitors
 from qsuper.runtime.policy import Backoff, Then
-from qsuper.runtime.qmp import CommandError, DisconnectedError
+from qsuper.runtime.qmp import CommandError
 from qsuper.runtime.states import Reason, Standing, State
 from qsuper.runtime.sync import Link
 
@@ -27,8 +28,8 @@ Emit = Callable[[str, str, Mapping[str, Json]], None]
 
 ANSWER_WITHIN_S: Final = 5.0
 """How long a monitor may take for a command that QEMU does at once."""
-_QUIT_WITHIN_S: Final = 5.0  # a flush of dirty qcow2 metadata is over well before this
-_TERM_WITHIN_S: Final = 5.0
+_LAST_WORDS_WITHIN_S: Final = 1.0
+"""For the events that tell why a QEMU has ended."""
 _DUMP_WITHIN_S: Final = 600.0
 
 _STATE_EVENTS: Final = frozenset(
@@ -170,6 +171,8 @@ class Guest:
             nursery.start_soon(self._monitors.run, self._launched)
             nursery.start_soon(self.completion.watch, self._launched.helpers)
             await trio.lowlevel.wait_readable(self.process.pidfd)
+            with trio.move_on_after(_LAST_WORDS_WITHIN_S):
+                await self._monitors.drained()
             nursery.cancel_scope.cancel()
         self.status = self.process.status()
         self.completion.look_back(self._launched.helpers)
@@ -380,21 +383,8 @@ class Guest:
         await self.ended.wait()
 
     async def _end_process(self) -> None:
-        gone = self.gone
-        monitor = self._monitors.qmp
-        if self.state is not State.UNRESPONSIVE and monitor:
-            with trio.move_on_after(_QUIT_WITHIN_S):
-                # It may have ended before it could answer.
-                with contextlib.suppress(CommandError, DisconnectedError):
-                    await monitor.execute("quit")
-                await gone.wait()
-                return
-        if not self.process.identity.is_stopped:  # then it would not notice
-            self.process.kill(signal.SIGTERM)
-            with trio.move_on_after(_TERM_WITHIN_S):
-                await gone.wait()
-                return
-        self.process.kill(signal.SIGKILL)
+        monitor = None if self.state is State.UNRESPONSIVE else self._monitors.qmp
+        await end_process(self.process, monitor, self.gone)
 
 
 def _fate(status: int | None) -> str:

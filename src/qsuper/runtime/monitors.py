@@ -56,6 +56,8 @@ class Monitors:
         """The supervisor's; None while there is no connection."""
         self.link: Link | None = None
         """The group's, for `stop` and `cont`; likewise."""
+        self._drained = trio.Event()
+        self._drained.set()
         self._home = home
         self._plan = home.member.plan
         self._listener = listener
@@ -76,11 +78,16 @@ class Monitors:
             sockets = connect_monitors(self._home)
             again = True
 
+    async def drained(self) -> None:
+        """Wait until all is told that QEMU said before it hung up."""
+        await self._drained.wait()
+
     async def _follow(self, sockets: Mapping[str, socket.socket], *, again: bool) -> str:
         """Tell what comes until QEMU hangs up; give what is to be said of that."""
         link = Link(sockets["sync"])
         link.late = self._listener.answered_late
         message = "QEMU hung up"
+        self._drained = trio.Event()
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(link.handshake)
@@ -97,6 +104,7 @@ class Monitors:
         except* (QsuperError, EOFError) as group:
             message = "; ".join(filter(None, map(str, group.exceptions))) or message
         finally:
+            self._drained.set()
             await self._hang_up(link, sockets)
         return message
 

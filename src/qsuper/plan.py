@@ -138,6 +138,15 @@ class PlugCpu(Struct, frozen=True, kw_only=True):
     """Among all CPUs there can be, from 0."""
 
 
+class SavedState(Struct, frozen=True, kw_only=True):
+    """What a domain goes on from, rather than starting."""
+
+    path: str
+    """A file, as QEMU wrote it."""
+    runs: bool
+    """It ran when it was saved."""
+
+
 class LaunchPlan(Struct, frozen=True, kw_only=True):
     """How to start one domain."""
 
@@ -163,6 +172,7 @@ class LaunchPlan(Struct, frozen=True, kw_only=True):
     boot: Vector | None = None
     """It stays paused until this is rung."""
     signals: tuple[Signal, ...] = ()
+    saved: SavedState | None = None
 
     def resources(self) -> Iterator[Resource]:
         """Give what must be made before the spawn, each once, in the order of the options."""

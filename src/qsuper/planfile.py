@@ -39,6 +39,7 @@ _CLASSES: Final[dict[str, Callable[..., object]]] = {
         plan.LogLimits,
         plan.Member,
         plan.PlugCpu,
+        plan.SavedState,
         plan.Seed,
         plan.Setup,
         plan.Signal,

@@ -15,6 +15,7 @@ import pytest
 
 from qsuper.errors import ConfigErrors, QsuperError
 from qsuper.fabric.client import Client
+from qsuper.host import saved
 from qsuper.host.load import Settings, load_group
 from qsuper.plan import GroupPlan
 from tests.support.supervised import (
@@ -273,6 +274,78 @@ def test_memory_for_programs_outside(tmp_path: Path) -> None:
     finally:
         path.unlink()
     assert leftovers() == []
+
+
+def private(text: str) -> str:
+    fabric = f"<metadata><q:fabric xmlns:q='{NAMESPACE}' numbering='private'/></metadata>"
+    return text.replace("</name>", f"</name>{fabric}", 1)
+
+
+def ticking(client: Client) -> None:
+    """Have the primary ring its dependency 25 times a second: both read 0 as their numbers."""
+    struct.pack_into("<I", client.memory, 16, 2 << 16)
+    struct.pack_into("<I", client.memory, 36, 3 << 16)
+
+
+def test_a_group_is_saved_and_restored(tmp_path: Path) -> None:
+    directory = tmp_path / "saved"
+    with supervised(load(tmp_path, "mailbox", private)) as supervisor:
+        wait_log("mailbox", "mailbox 0\n")
+        with joined(supervisor, "mailbox") as client:
+            ticking(client)
+            wait_log("mailbox-dependency", "signal ")
+            client.memory[4096:4100] = b"kept"
+            answer = supervisor.ask("save", domain="mailbox", directory=str(directory))
+            assert answer["domains"] == {"mailbox": "shut off", "mailbox-dependency": "shut off"}
+            (count,) = struct.unpack_from("<I", client.memory, 0)
+        assert supervisor.wait_ended() == 0
+    assert sorted(path.name for path in directory.iterdir()) == [
+        "mailbox-dependency.state",
+        "mailbox.state",
+        "plan.json",
+    ]
+    assert leftovers() == []
+    with supervised(saved.load(str(directory)), paused=True) as supervisor:
+        assert supervisor.state("mailbox") == "paused"
+        with joined(supervisor, "mailbox") as client:
+            assert client.memory[4096:4100] == b"kept"
+            assert struct.unpack_from("<I", client.memory, 0) == (count,)
+            supervisor.ask("resume", domain="mailbox")
+            wait_log("mailbox-dependency", f"signal {count + 3}\n")
+    with supervised(saved.load(str(directory))) as supervisor:  # as often as one likes
+        assert supervisor.state("mailbox") == "running"
+        wait_log("mailbox-dependency", f"signal {count + 5}\n")
+
+
+def test_what_cannot_be_saved_runs_on(tmp_path: Path) -> None:
+    directory = tmp_path / "saved"
+    with supervised(load(tmp_path, "mailbox")) as supervisor:
+        wait_log("mailbox", "signal 1\n")
+        with pytest.raises(QsuperError, match="numbering='private'"):
+            supervisor.ask("save", domain="mailbox", directory=str(directory))
+        with pytest.raises(QsuperError, match="save its primary"):
+            supervisor.ask("save", domain="mailbox-dependency", directory=str(directory))
+        # It was not even stopped.
+        assert [each for each in events("mailbox") if each["event"] == "STOP"] == []
+    assert not list(tmp_path.glob("saved*"))
+
+
+def test_a_save_that_fails_leaves_the_group_running(tmp_path: Path) -> None:
+    directory = tmp_path / "saved"
+    with supervised(load(tmp_path, "mailbox", private)) as supervisor:
+        wait_log("mailbox", "mailbox 0\n")
+        with joined(supervisor, "mailbox") as client:
+            ticking(client)
+            wait_log("mailbox-dependency", "signal 1\n")
+            os.kill(supervisor.pid("mailbox-dependency"), signal.SIGSTOP)
+            try:
+                with pytest.raises(QsuperError, match="mailbox-dependency"):
+                    supervisor.ask("save", domain="mailbox", directory=str(directory))
+            finally:
+                os.kill(supervisor.pid("mailbox-dependency"), signal.SIGCONT)
+            (count,) = struct.unpack_from("<I", client.memory, 0)
+            wait_log("mailbox-dependency", f"signal {count + 3}\n")
+    assert not list(tmp_path.glob("saved*"))
 
 
 def test_what_is_wrong_is_said_before_anything_starts(tmp_path: Path) -> None:

@@ -78,6 +78,16 @@ COMMANDS: Final = {
         "steer",
         ("qsuper reboot a", "qsuper reboot a --group    # its dependencies too"),
     ),
+    "save": Command(
+        "save a domain with its dependencies to a directory, and end them",
+        "save",
+        ("qsuper save a /var/tmp/a", "qsuper save a ./a       # qsuper restore ./a"),
+    ),
+    "restore": Command(
+        "let a saved domain and its dependencies go on where they were",
+        "up",
+        ("qsuper restore /var/tmp/a", "qsuper restore ./a --paused"),
+    ),
     "signal": Command(
         "ring a domain's doorbell, as another guest would",
         "signal",

@@ -33,7 +33,10 @@ _INTERRUPTING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `up`."""
+    """Add the options of `up` or `restore`."""
+    if parser.get_default("verb") == "restore":
+        _add_directory(parser)
+        return
     add_files(parser)
     parser.add_argument("-d", "--detach", action="store_true", help="return when all members run")
     parser.add_argument("--paused", action="store_true", help="leave the members paused")
@@ -74,6 +77,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     text.add_format(parser)
 
 
+def _add_directory(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `restore`; the others are as `up -d` has them."""
+    parser.add_argument("directory", metavar="DIR", help="where `save` has put the group")
+    parser.add_argument("--paused", action="store_true", help="leave the members paused")
+    text.add_format(parser)
+    parser.set_defaults(
+        detach=True,
+        wait=False,
+        exit_from=None,
+        keep_dependencies=False,
+        bind=False,
+        timeout=None,
+        grace=10.0,
+    )
+
+
 def run(args: argparse.Namespace) -> int:
     """Start the files' domains with their dependencies, all or none."""
     if args.detach:
@@ -102,6 +121,10 @@ def _settings(args: argparse.Namespace) -> "Settings":
 
 
 def _load(args: argparse.Namespace) -> "GroupPlan":
+    if args.verb == "restore":
+        from qsuper.host.saved import load  # noqa: PLC0415 - seldom asked for
+
+        return load(args.directory)
     from qsuper.host.helpers import with_helpers  # noqa: PLC0415 - the translator's process only
     from qsuper.host.load import load_group  # noqa: PLC0415 - likewise
 
@@ -286,6 +309,7 @@ def _show(group: "GroupPlan", status: Mapping[str, object], args: argparse.Names
     if args.format == "json":
         print(text.document({key: status[key] for key in ("group", "pid", "domains")}))
         return
+    done = "restored" if args.verb == "restore" else "started"
     for primary in group.primaries:
         needs = f" (with {', '.join(primary.needs)})" if primary.needs else ""
-        print(f"Domain '{primary.plan.name}' started{', paused' if args.paused else ''}{needs}")
+        print(f"Domain '{primary.plan.name}' {done}{', paused' if args.paused else ''}{needs}")

@@ -15,6 +15,7 @@ from qsuper.runtime.frame import log_name
 from qsuper.runtime.group import Group
 from qsuper.runtime.guest import Guest
 from qsuper.runtime.qmp import CommandError
+from qsuper.runtime.save import save
 
 Json: TypeAlias = Any  # arguments and answers
 Arguments = Mapping[str, Json]
@@ -43,6 +44,7 @@ class Commands:
             "reset": (frozenset({"domain", "group"}), self._reset),
             "reboot": (frozenset({"domain", "group"}), self._reboot),
             "signal": (frozenset({"domain", "vector", "shmem"}), self._signal),
+            "save": (frozenset({"domain", "directory"}), self._save),
             "qmp": (frozenset({"domain", "command"}), self._qmp),
             "console": (frozenset({"domain", "alias"}), self._console),
         }
@@ -115,6 +117,12 @@ class Commands:
         vector = _optional(arguments, "vector", int, default=0)
         share = _optional(arguments, "shmem", str, default="")
         return self._doorbells.ring(name, vector, share or None)
+
+    async def _save(self, arguments: Arguments) -> Json:
+        directory = _optional(arguments, "directory", str, default="")
+        if not os.path.isabs(directory):
+            raise UsageError("'directory' must be an absolute path")
+        return await save(self._group, _domain(arguments), directory)
 
     async def _qmp(self, arguments: Arguments) -> Json:
         name, inner = _inner(arguments.get("command"))

@@ -40,6 +40,7 @@ def framed(plan: LaunchPlan) -> tuple[Option, ...]:
     return (
         Option.keyed("name", name),
         Option.flag("S"),
+        *([Option.word("incoming", "defer")] if plan.saved is not None else []),
         *body,
         *(option for monitor in MONITORS for option in _monitor(monitor)),
         Option.keyed("sandbox", _SANDBOX, implied="enable"),

@@ -15,6 +15,7 @@ from qsuper.plan import GroupPlan
 from qsuper.runtime import states
 from qsuper.runtime.guest import Emit, Guest
 from qsuper.runtime.policy import Policies
+from qsuper.runtime.restore import bring_back
 from qsuper.runtime.states import Reason, State
 from qsuper.runtime.sync import ANSWER_WITHIN_S, Answer, Link, signal_all, skew_us
 from qsuper.runtime.urgency import urgent
@@ -92,8 +93,9 @@ class Group:
             raise TimedOutError(f"{silent}: QEMU's monitor gave no answer within {within_s:g} s")
         for guest in self.guests.values():
             await _settle(guest)  # a helper may have ended meanwhile
+        ready = [guest for guest in self.guests.values() if _runs_at_start(guest)]
+        await _each(self.guests.values(), bring_back)
         if not self.policies.paused:
-            ready = [guest for guest in self.guests.values() if not guest.waits]
             await self._release([guest for guest in ready if not guest.is_primary])
             await self._release([guest for guest in ready if guest.is_primary])
         self.started.set()
@@ -131,6 +133,11 @@ class Group:
             self.guests[name].change(State.RUNNING, Reason.BOOTED)
             last_us = answer.at_us
         return last_us
+
+    async def go_on(self, guests: list[Guest]) -> None:
+        """Let members run that were stopped for a while; errors as of `resume`."""
+        if guests:
+            await self._signal(Verb.RESUME, guests)
 
     async def boot(self, guest: Guest) -> int | None:
         """Let a member go that waits for its boot signal.
@@ -342,6 +349,12 @@ async def _each(guests: Iterable[Guest], do: Callable[[Guest], Awaitable[None]])
             nursery.start_soon(one, guest)
     if errors:
         raise errors[0]
+
+
+def _runs_at_start(guest: Guest) -> bool:
+    """Tell whether it is let run with the group: no signal needed, nor paused when it was saved."""
+    saved = guest.plan.saved
+    return not guest.waits and (saved is None or saved.runs)
 
 
 async def _settle(guest: Guest) -> None:

@@ -13,9 +13,11 @@ from typing import Any, Final, NamedTuple
 
 import trio
 
+from qsuper.errors import QsuperError, TimedOutError
 from qsuper.runtime.verbs import QMP_COMMAND, QMP_EVENT, Verb
 
 ANSWER_WITHIN_S: Final = 2.0
+EXECUTE_WITHIN_S: Final = 5.0
 _CHUNK_BYTES: Final = 65536
 
 Json = Any  # whatever QEMU says
@@ -41,6 +43,19 @@ class Waiting:
         self.error = ""
 
 
+class Command:
+    """One command's wait for its answer."""
+
+    event = ""
+
+    def __init__(self) -> None:
+        """Start to wait."""
+        self.answered = trio.Event()
+        self.at_us: int | None = None
+        self.error = ""
+        self.value: Json = None
+
+
 class Link:
     """A member's `sync.sock`. Run `follow` all the time, so that QEMU never piles up events."""
 
@@ -49,7 +64,7 @@ class Link:
         connection.setblocking(False)  # noqa: FBT003 - as socket names it
         self._connection = connection
         self._buffer = bytearray()
-        self._waiting: dict[int, Waiting] = {}
+        self._waiting: dict[int, Waiting | Command] = {}
         self.late: Callable[[], None] | None = None
         """Called when an answer comes that nobody waits for any more."""
 
@@ -77,6 +92,37 @@ class Link:
         except OSError:
             self._hang_up()
 
+    async def execute(
+        self,
+        command: str,
+        arguments: Mapping[str, Json] | None = None,
+        descriptor: int | None = None,
+    ) -> Json:
+        """Run another command, with a descriptor for QEMU if it wants one; give what it returns.
+
+        Raises:
+            QsuperError: QEMU refuses, or has ended.
+            TimedOutError: it does not answer.
+        """
+        number, waiting = next(_numbers), Command()
+        message = {"execute": command, "arguments": arguments or {}, "id": number}
+        self._waiting[number] = waiting
+        try:
+            if descriptor is not None:
+                socket.send_fds(self._connection, [b" "], [descriptor])
+            self._connection.send(json.dumps(message).encode() + b"\n")
+        except OSError as error:
+            self.forget(number)
+            raise QsuperError(f"{command}: {error.strerror}") from error
+        with trio.move_on_after(EXECUTE_WITHIN_S):
+            await waiting.answered.wait()
+        self.forget(number)
+        if not waiting.answered.is_set():
+            raise TimedOutError(f"{command}: no answer within {EXECUTE_WITHIN_S:g} s")
+        if waiting.error:
+            raise QsuperError(f"{command}: {waiting.error}")
+        return waiting.value
+
     def forget(self, number: int) -> None:
         """Wait no more."""
         self._waiting.pop(number, None)
@@ -93,6 +139,8 @@ class Link:
                 self._take_event(message)
             elif waiting := self._waiting.pop(message.get("id", -1), None):
                 waiting.error = message.get("error", {}).get("desc", "")
+                if isinstance(waiting, Command):
+                    waiting.value = message.get("return")
                 waiting.answered.set()
             elif self.late:
                 self.late()

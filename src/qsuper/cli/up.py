@@ -74,6 +74,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="kill the members when the supervisor dies, however it does",
     )
+    parser.add_argument(
+        "--adopt",
+        action="store_true",
+        help="take the group over as it runs where its supervisor died, as a service wants it",
+    )
     text.add_format(parser)
 
 
@@ -113,6 +118,7 @@ def _settings(args: argparse.Namespace) -> "Settings":
         paused=args.paused,
         keep_dependencies=args.keep_dependencies,
         bind=args.bind,
+        adopt=args.adopt,
         timeout_s=_START_TIMEOUT_S if args.timeout is None else args.timeout,
         grace_s=args.grace,
         exit_from=args.exit_from,

@@ -26,7 +26,7 @@ from qsuper.runtime.group import Group
 from qsuper.runtime.guest import Guest
 from qsuper.runtime.launch import QEMU_LOG, Home, Launched
 from qsuper.runtime.logkeeper import keep_small
-from qsuper.runtime.notify import notify
+from qsuper.runtime.notify import notify, ping_watchdog
 from qsuper.runtime.policy import Policies
 from qsuper.runtime.rundir import Rundir
 from qsuper.runtime.signals import Obedience
@@ -89,6 +89,7 @@ async def _run(start: Start) -> int:
         async with qmp.open_loop(), trio.open_nursery() as nursery:
             await nursery.start(obedience.run, start.early)
             nursery.start_soon(server.run)
+            nursery.start_soon(ping_watchdog, rundir.socket_path(start.place.file(rundir.CONTROL)))
             nursery.start_soon(keep_small, _logs(start), start.plan.logs, _complain)
             nursery.start_soon(doorbells.run)
             nursery.start_soon(_report, start, group, commands)

@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import Any, Final, NamedTuple
 
 from qsuper import paths, planfile
+from qsuper.control.takeover import take_over
 from qsuper.errors import QsuperError, UsageError, shortage
 from qsuper.fabric.group import Counter, Fabric
 from qsuper.plan import GroupPlan
@@ -47,6 +48,8 @@ class Settings(NamedTuple):
     """For the start."""
     grace_s: float = 10.0
     """Between a graceful shutdown and the destroy."""
+    adopt: bool = False
+    """A group of that name whose supervisor died is taken over as it runs."""
     exit_from: str | None = None
     """When this member ends, the group ends with its status."""
     show_consoles: bool = True
@@ -93,6 +96,11 @@ class Report:
         if descriptor is not None:
             os.set_inheritable(descriptor, False)  # noqa: FBT003 - as os names it
 
+    @property
+    def descriptor(self) -> int | None:
+        """What it is written to; None where nobody waits, or any more."""
+        return self._descriptor
+
     def ok(self, status: Mapping[str, Any]) -> None:
         self.send({"ok": status})
         self.close()
@@ -119,6 +127,8 @@ def _supervise(settings: Settings, plan_fd: int, report: Report, early: Early) -
         return 1
     plan = _parse(text, settings)
     allow_descriptors(len(plan.members))
+    if settings.adopt:
+        take_over(plan.name, report.descriptor)
     if settings.detached:
         detach(plan)
     if settings.bind:

@@ -18,6 +18,9 @@ from typing import Final, NamedTuple, Self
 
 from qsuper.errors import EmulatorError
 
+SERVICE_VARIABLES: Final = frozenset({"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"})
+"""A QEMU or helper must not speak to systemd for the supervisor."""
+
 _PR_SET_PDEATHSIG: Final = 1
 _STAT_STATE: Final = 0  # fields of /proc/PID/stat counted from behind the command's name
 _STAT_START_TIME: Final = 19
@@ -96,7 +99,7 @@ class Process:
         try:
             child = subprocess.Popen(
                 spawn.argv,
-                env={**os.environ, **spawn.env},
+                env=_environment(spawn.env),
                 cwd=spawn.directory,
                 stdin=subprocess.DEVNULL,
                 stdout=spawn.output_fd,
@@ -175,6 +178,12 @@ class EndedProcess(Process):
     def kill(self, number: signal.Signals) -> None:
         """Do nothing."""
         del number
+
+
+def _environment(added: Mapping[str, str]) -> dict[str, str]:
+    """Give what a process gets: our environment, but for what makes us systemd's service."""
+    ours = {name: text for name, text in os.environ.items() if name not in SERVICE_VARIABLES}
+    return {**ours, **added}
 
 
 def _stat(pid: int) -> list[str] | None:

@@ -23,6 +23,7 @@ import trio
 from qsuper.errors import QsuperError
 from qsuper.runtime.early import ENDING, OBEYED, Early
 from qsuper.runtime.group import Group
+from qsuper.runtime.notify import notify
 
 
 class Obedience:
@@ -68,6 +69,7 @@ class Obedience:
             return
         is_first = self.ended_by is None
         self.ended_by = self.ended_by or number
+        notify("STOPPING=1")
         if number is signal.SIGQUIT or not is_first:
             nursery.start_soon(self._group.destroy_all)
         else:

@@ -10,25 +10,21 @@
 
 The number is the exit status. A bug raises any other exception and keeps its traceback.
 
-Import budget: `errno`, `typing` and `collections.abc`, since every command loads this.
+Import budget: `errno`, since every command loads this.
 """
 
+from __future__ import annotations
+
 import errno
-from collections.abc import Iterable
-from typing import ClassVar, Final, NamedTuple, cast
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import ClassVar, Final
+
+    from qsuper.location import Location
 
 _LONGEST: Final = 600  # characters of a message
-
-
-class Location(NamedTuple):
-    """A place in a domain XML file."""
-
-    path: str
-    line: int
-    """From 1; 0 where the file as a whole is meant."""
-
-    def __str__(self) -> str:
-        return f"{self.path}:{self.line}" if self.line else self.path
 
 
 def plain(message: str) -> str:
@@ -120,18 +116,10 @@ def shortage(error: BaseException) -> QsuperError | None:
     if isinstance(error, QsuperError):
         return error
     if isinstance(error, BaseExceptionGroup):
-        found = [shortage(each) for each in cast("BaseExceptionGroup[Exception]", error).exceptions]
+        # isinstance knows no parameter
+        several: BaseExceptionGroup[BaseException] = error  # pyright: ignore[reportUnknownVariableType]
+        found = [shortage(each) for each in several.exceptions]
         return found[0] if all(found) else None
     if not isinstance(error, OSError) or error.errno not in _LACKS:
         return None
     return QsuperError(": ".join(str(word) for word in (error.filename, error.strerror) if word))
-
-
-class Notice(NamedTuple):
-    """Something the user should know about a file that is no error."""
-
-    at: Location
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.at}: {self.message}"

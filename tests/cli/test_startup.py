@@ -40,6 +40,21 @@ print(*sys.modules)
 )
 def test_imports_nothing_heavy(words: list[str], rundir: Path) -> None:
     """Counting modules is exact, where a stopwatch is not."""
+    loaded = _loaded(words)
+
+    assert "qsuper.cli.main" in loaded
+    assert HEAVY & loaded == set()
+
+
+@pytest.mark.parametrize("verb", ["list", "suspend", "resume", "shutdown", "reset", "destroy"])
+def test_loads_little_to_steer(verb: str, rundir: Path) -> None:
+    """What is typed again and again, or run from scripts, does without `typing` and the like."""
+    words = [verb] if verb == "list" else [verb, "ghost"]
+
+    assert {"linecache", "msgspec", "traceback", "typing"} & _loaded(words) == set()
+
+
+def _loaded(words: list[str]) -> set[str]:
     done = subprocess.run(
         [sys.executable, "-S", "-c", CODE, *words],  # -S: what site loads is not ours
         capture_output=True,
@@ -48,7 +63,4 @@ def test_imports_nothing_heavy(words: list[str], rundir: Path) -> None:
         timeout=30,
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "src")},
     )
-
-    loaded = set(done.stdout.split())
-    assert "qsuper.cli.main" in loaded
-    assert HEAVY & loaded == set()
+    return set(done.stdout.split())

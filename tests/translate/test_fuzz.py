@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from qsuper.errors import ConfigError, Location, plain
+from qsuper.errors import ConfigError, plain
+from qsuper.location import Location
 from qsuper.options import Option
 from scripts.fuzzing.__main__ import main
 from scripts.fuzzing.mutation import MARK, Parent, mutant

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from qsuper.cli.main import report
-from qsuper.errors import Notice
+from qsuper.location import Notice
 
 if TYPE_CHECKING:  # lxml costs 22 ms, and the supervisor of `up` must never load it
     from qsuper.host.load import Settings

@@ -3,12 +3,19 @@
 Import budget: json.
 """
 
-import argparse
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from __future__ import annotations
 
-Json: TypeAlias = Any
+import json
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any, TypeAlias
+
+    Json: TypeAlias = Any
+else:
+    Json = object  # what imports it needs it for annotations alone
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -5,8 +5,9 @@ import argparse
 from qsuper.cli import text
 from qsuper.cli.loading import add_elsewhere, add_files, settings, warning
 from qsuper.cli.main import report
-from qsuper.errors import ConfigError, Notice, QsuperError
+from qsuper.errors import ConfigError, QsuperError
 from qsuper.host.load import Settings, load_group
+from qsuper.location import Notice
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

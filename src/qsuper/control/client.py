@@ -5,19 +5,27 @@ Speaks QMP, so that the same `Connection` talks to a supervisor and to a QEMU's 
 Import budget: json, os, signal, socket, struct, time; every verb that steers loads this.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import signal
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final, Self, TypeAlias
 
 from qsuper import paths
 from qsuper.errors import QsuperError, TimedOutError, UnavailableError, UsageError
 
-Json: TypeAlias = Any  # what a supervisor says; docs/ARCHITECTURE.md has the shapes
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import Any, Final, Self, TypeAlias
+
+    Json: TypeAlias = Any
+    """What a supervisor says; docs/ARCHITECTURE.md has the shapes."""
+else:
+    Json = object  # what imports it needs it for annotations alone
 
 REPLY_TIMEOUT_S: Final = 10.0
 """How long a supervisor may take for what it does at once. One that needs longer is stuck."""

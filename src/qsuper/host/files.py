@@ -7,7 +7,8 @@ from typing import Final
 from lxml import etree
 from msgspec import Struct
 
-from qsuper.errors import ConfigError, Location
+from qsuper.errors import ConfigError
+from qsuper.location import Location
 from qsuper.translate.node import Node, parse_xml
 
 XML_BYTES_MAX: Final = 4 << 20

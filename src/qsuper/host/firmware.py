@@ -14,8 +14,8 @@ from typing import Any, Final, cast
 
 from msgspec import Struct
 
-from qsuper.errors import Location, Notice
 from qsuper.host.files import read_regular, reason
+from qsuper.location import Location, Notice
 
 Descriptor = Mapping[str, Any]
 

@@ -7,10 +7,11 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from qsuper.caps import Caps
-from qsuper.errors import ConfigError, ConfigErrors, Notice, UnavailableError
+from qsuper.errors import ConfigError, ConfigErrors, UnavailableError
 from qsuper.host.files import XmlFile, read_xml
 from qsuper.host.members import check_domain, find_members
 from qsuper.host.surroundings import Accel, Settings, Surroundings
+from qsuper.location import Notice
 from qsuper.plan import GroupPlan, LaunchPlan, Member
 from qsuper.translate.dump import dump
 from qsuper.translate.group import Judged, group_problems, shared_rams

@@ -6,8 +6,9 @@ from typing import Final
 
 from msgspec import Struct
 
-from qsuper.errors import ConfigError, ConfigErrors, Location
+from qsuper.errors import ConfigError, ConfigErrors
 from qsuper.host.files import XmlFile, read_xml
+from qsuper.location import Location
 from qsuper.plan import Role
 from qsuper.translate.node import Node
 

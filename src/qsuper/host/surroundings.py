@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from qsuper import paths
 from qsuper.caps import LIBVIRT_ARCH, Caps
-from qsuper.errors import Notice, UnavailableError, UsageError
+from qsuper.errors import UnavailableError, UsageError
 from qsuper.host.config import Config, read_config
 from qsuper.host.facts import hugepages, machine_id, numa_nodes
 from qsuper.host.firmware import Firmware, read_firmware
@@ -25,6 +25,7 @@ from qsuper.host.probe import (
     read_capabilities,
 )
 from qsuper.host.storage import Pool, read_pools
+from qsuper.location import Notice
 from qsuper.plan import LogLimits
 from qsuper.translate.node import Node
 from qsuper.translate.site import HostData, Network

@@ -15,7 +15,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from qsuper.caps import Caps
-from qsuper.errors import ConfigError, Location
+from qsuper.errors import ConfigError
+from qsuper.location import Location
 from qsuper.options import Null, Option, Value
 from qsuper.translate.netstorage import RbdStorage
 from qsuper.translate.node import Node

@@ -14,7 +14,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from qsuper.caps import Caps
-from qsuper.errors import ConfigError, Location
+from qsuper.errors import ConfigError
+from qsuper.location import Location
 from qsuper.options import Handle, Option, UnixListener, Value
 from qsuper.plan import Console, ConsoleKind
 from qsuper.translate.display import Display, DisplayKind

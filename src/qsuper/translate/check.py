@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from qsuper.errors import ConfigError, ConfigErrors, Notice
+from qsuper.errors import ConfigError, ConfigErrors
+from qsuper.location import Notice
 from qsuper.translate.model import Context
 from qsuper.translate.placement import place_problems
 

@@ -7,7 +7,8 @@ Source: libvirt `virDomainControllerInsertPreAlloced`.
 
 from typing import Final
 
-from qsuper.errors import ConfigError, Location
+from qsuper.errors import ConfigError
+from qsuper.location import Location
 from qsuper.translate.model import Device, Need
 
 Devices = tuple[Device, ...]

@@ -7,7 +7,7 @@ from typing import Final, Self
 
 from msgspec import Struct
 
-from qsuper.errors import Location, Notice
+from qsuper.location import Location, Notice
 from qsuper.options import AtLaunch
 from qsuper.translate.model import Context
 from qsuper.translate.node import Node

@@ -6,7 +6,8 @@ from typing import ClassVar, Self
 
 from msgspec import Struct
 
-from qsuper.errors import ConfigError, Location, Notice
+from qsuper.errors import ConfigError
+from qsuper.location import Location, Notice
 from qsuper.options import Option, Props
 from qsuper.plan import Command, Console, Helper, LaunchPlan
 from qsuper.record import AbstractStruct

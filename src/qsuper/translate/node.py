@@ -13,7 +13,8 @@ from typing import Final, TypeVar, overload
 from lxml import etree
 from lxml.etree import _Element  # pyright: ignore[reportPrivateUsage]  # lxml exports no other
 
-from qsuper.errors import ConfigError, Location, Notice, plain
+from qsuper.errors import ConfigError, plain
+from qsuper.location import Location, Notice
 from qsuper.units import to_bytes
 
 E = TypeVar("E", bound=StrEnum)

@@ -11,7 +11,8 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from qsuper.errors import ConfigError, Location
+from qsuper.errors import ConfigError
+from qsuper.location import Location
 from qsuper.options import Option, Value
 from qsuper.record import AbstractStruct
 from qsuper.translate.site import HostData, Site

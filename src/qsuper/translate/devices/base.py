@@ -2,7 +2,7 @@
 
 from typing import Final, NotRequired, TypedDict
 
-from qsuper.errors import Location
+from qsuper.location import Location
 from qsuper.options import Value
 from qsuper.translate.model import Context, Device
 from qsuper.translate.node import Node

@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 
 from msgspec.structs import replace
 
-from qsuper.errors import Location
+from qsuper.location import Location
 from qsuper.options import Option
 from qsuper.translate.controllers import UNINDEXED
 from qsuper.translate.devices.base import Context, Device, common, placed

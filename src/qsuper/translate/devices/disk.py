@@ -10,7 +10,8 @@ from typing import ClassVar, Final, Self
 from msgspec import field
 from msgspec.structs import replace
 
-from qsuper.errors import ConfigError, Notice
+from qsuper.errors import ConfigError
+from qsuper.location import Notice
 from qsuper.options import Option, Value
 from qsuper.plan import Command
 from qsuper.translate.blockdev import (

@@ -11,7 +11,8 @@ from typing import ClassVar, Final, Self
 from msgspec import field
 from msgspec.structs import replace
 
-from qsuper.errors import ConfigError, Notice
+from qsuper.errors import ConfigError
+from qsuper.location import Notice
 from qsuper.options import Access, Handle, OpenFile, Option, Props, Value
 from qsuper.translate.devices.base import Common, Context, Device, common, placed
 from qsuper.translate.node import Node

@@ -6,7 +6,7 @@ Source: libvirt `formatdomain.rst`, "Hub devices"; `qemuBuildHubDevProps`.
 from collections.abc import Iterator
 from typing import ClassVar, Final, Self
 
-from qsuper.errors import Location
+from qsuper.location import Location
 from qsuper.options import Option
 from qsuper.translate.devices.base import Context, Device, common, placed
 from qsuper.translate.model import Need

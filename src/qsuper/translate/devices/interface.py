@@ -11,7 +11,8 @@ from typing import ClassVar, Final, Self, TypeVar, cast
 from msgspec import field
 from msgspec.structs import replace
 
-from qsuper.errors import ConfigError, Notice
+from qsuper.errors import ConfigError
+from qsuper.location import Notice
 from qsuper.options import Option, Props, Value
 from qsuper.plan import Command, Helper
 from qsuper.translate.devices.base import Context, Device, common, placed

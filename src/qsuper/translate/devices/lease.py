@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import ClassVar, Self
 
-from qsuper.errors import Notice
+from qsuper.location import Notice
 from qsuper.options import Option
 from qsuper.translate.devices.base import Context, Device
 from qsuper.translate.node import Node

@@ -10,7 +10,8 @@ from typing import ClassVar, Final, Self
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from qsuper.errors import ConfigError, Location
+from qsuper.errors import ConfigError
+from qsuper.location import Location
 from qsuper.options import Option, Value
 from qsuper.translate.controllers import UNINDEXED
 from qsuper.translate.devices.base import Context, Device, common, placed

@@ -10,7 +10,8 @@ from typing import ClassVar, Final, Self
 
 from msgspec import field
 
-from qsuper.errors import ConfigError, Notice
+from qsuper.errors import ConfigError
+from qsuper.location import Notice
 from qsuper.options import AtLaunch, Option, Props, Value
 from qsuper.plan import Command
 from qsuper.translate.devices.base import Context, common

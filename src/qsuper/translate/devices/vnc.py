@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from enum import StrEnum, unique
 from typing import ClassVar, Final, Self
 
-from qsuper.errors import ConfigError, Notice
+from qsuper.errors import ConfigError
+from qsuper.location import Notice
 from qsuper.options import AtLaunch, Option, Value
 from qsuper.plan import Command
 from qsuper.translate.audiodev import audio_id, audiodev

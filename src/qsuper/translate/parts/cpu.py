@@ -10,7 +10,8 @@ from typing import Final, Self
 
 from msgspec import Struct
 
-from qsuper.errors import ConfigError, Notice
+from qsuper.errors import ConfigError
+from qsuper.location import Notice
 from qsuper.options import Option, Props, Value
 from qsuper.translate.node import Node
 from qsuper.translate.parts.clock import Clock

@@ -5,7 +5,8 @@ from typing import Final, Self
 
 from msgspec import Struct
 
-from qsuper.errors import ConfigError, Notice
+from qsuper.errors import ConfigError
+from qsuper.location import Notice
 from qsuper.options import Option, Props
 from qsuper.translate.node import Node
 from qsuper.translate.parts.backing import Backing, MemoryObject, memory_options

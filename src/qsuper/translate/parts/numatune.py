@@ -6,7 +6,8 @@ from typing import Final, Self
 
 from msgspec import Struct, field
 
-from qsuper.errors import ConfigError, Notice
+from qsuper.errors import ConfigError
+from qsuper.location import Notice
 from qsuper.options import Props
 from qsuper.translate.node import Node
 from qsuper.translate.parts.cpuset import numbers

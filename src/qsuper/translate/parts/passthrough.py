@@ -7,7 +7,7 @@ from typing import Final, Self
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from qsuper.errors import Notice
+from qsuper.location import Notice
 from qsuper.options import Form, Option, Value
 from qsuper.translate.node import Node
 

@@ -7,7 +7,8 @@ from typing import Final, Self
 
 from msgspec import Struct
 
-from qsuper.errors import ConfigError, Notice
+from qsuper.errors import ConfigError
+from qsuper.location import Notice
 from qsuper.options import Option, Props, Value
 from qsuper.translate.node import Node
 from qsuper.translate.site import Site

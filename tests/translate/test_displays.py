@@ -2,6 +2,7 @@
 
 import pytest
 
+from qsuper.plan import Command
 from qsuper.translate.site import HostData, Network, NetworkKind
 from tests.support.domains import FIRST_DEVICE_LINE, device, errors, options, translated
 from tests.support.emulators import emulator
@@ -17,10 +18,29 @@ def words(xml: str, name: str, *, live: bool = False) -> str:
 
 @pytest.mark.parametrize("kind", ["vnc", "spice"])
 def test_a_password_never_stands_on_the_command_line(kind: str) -> None:
-    made = translated(f"<graphics type='{kind}' passwd='hunter2'/>")
+    until = "passwdValidTo='2040-01-01T00:00:00'"
+    made = translated(f"<graphics type='{kind}' passwd='hunter2' connected='keep' {until}/>")
     everything = [word for option in made.plan.options for word in option.argv({})]
     assert not any("hunter2" in word for word in everything)
-    assert any("nobody can log in" in str(notice) for notice in made.notices)
+    password = {"protocol": kind, "password": "hunter2", "connected": "keep"}
+    assert made.plan.setup == (
+        Command(name="set_password", arguments=password),
+        Command(name="expire_password", arguments={"protocol": kind, "time": "2208988800"}),
+    )
+
+
+@pytest.mark.parametrize(
+    ("attributes", "message"),
+    [
+        ("passwd='123456789'", "a VNC password has at most 8 characters, this one 9"),
+        ("passwd='x' connected='fail'", "VNC has no connected='fail'"),
+        ("passwd='x' connected='maybe'", "connected='maybe' is unknown"),
+        ("passwd='x' passwdValidTo='soon'", "passwdValidTo='soon' is no time in UTC"),
+    ],
+)
+def test_a_password_that_vnc_cannot_have(attributes: str, message: str) -> None:
+    [error] = errors(f"<graphics type='vnc' {attributes}/>")
+    assert message in str(error)
 
 
 def test_vnc_asks_for_the_password_that_is_still_to_be_set() -> None:

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import pytest
 
+from qsuper.plan import Command
 from qsuper.translate.site import HostData
 from tests.support.domains import device, errors, options, translated
 from tests.support.emulators import emulator
@@ -180,6 +181,14 @@ FILE = "<source file='a'/>"
             disk("file", f"{FILE}<iotune/><throttlefilters/>"),
             "<iotune> and <throttlefilters> exclude each other",
         ),
+        (
+            disk(
+                "file",
+                f"{FILE}<iotune><total_iops_sec>1</total_iops_sec>"
+                "<write_iops_sec>1</write_iops_sec></iotune>",
+            ),
+            "<total_iops_sec> excludes <read_iops_sec> and <write_iops_sec>",
+        ),
         (disk("file", f"{FILE}<product>{'x' * 41}</product>"), "<product>: it is longer than 40"),
         (disk("file", f"{FILE}<vendor>\u00e9</vendor>"), "only printable ASCII characters"),
         (
@@ -231,7 +240,25 @@ def test_a_lun_on_virtio_needs_a_qemu_that_passes_commands() -> None:
     ]
 
 
-def test_limits_are_said_to_have_no_effect() -> None:
-    xml = disk("file", f"{FILE}<iotune><total_bytes_sec>1</total_bytes_sec></iotune>")
+def test_limits_are_set_by_qmp() -> None:
+    limits = "<total_bytes_sec>1</total_bytes_sec><group_name>g</group_name>"
+    [command] = translated(disk("file", f"{FILE}<iotune>{limits}</iotune>")).plan.setup
+    assert command == Command(
+        name="block_set_io_throttle",
+        arguments={
+            "id": "/machine/peripheral/virtio-disk0/virtio-backend",
+            "bps": 1,
+            "bps_rd": 0,
+            "bps_wr": 0,
+            "iops": 0,
+            "iops_rd": 0,
+            "iops_wr": 0,
+            "group": "g",
+        },
+    )
+
+
+def test_filters_are_said_to_have_no_effect() -> None:
+    xml = disk("file", f"{FILE}<throttlefilters/>")
     notices = [str(notice) for notice in translated(xml).notices]
     assert notices == ["vm.xml:6: <disk> 'vda': limits of its speed are not set"]

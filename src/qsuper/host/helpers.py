@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from msgspec.structs import replace
 
@@ -29,7 +29,7 @@ def with_helpers(group: GroupPlan) -> GroupPlan:
     members = tuple(_member(member, lacks) for member in group.members)
     if lacks:
         raise UnavailableError("\n".join(lacks))
-    return GroupPlan(members)
+    return replace(group, members=members)
 
 
 def _member(member: Member, lacks: dict[str, None]) -> Member:
@@ -81,4 +81,4 @@ def _content(path: str) -> Mapping[str, Any]:
             content = json.load(file)
     except (OSError, ValueError):
         return {}
-    return content if isinstance(content, dict) else {}
+    return cast("Mapping[str, Any]", content) if isinstance(content, dict) else {}

@@ -3,7 +3,7 @@
 import pytest
 
 from qsuper.errors import ConfigError, ConfigErrors
-from qsuper.plan import Lifecycle, OnEnd
+from qsuper.plan import Lifecycle, OnEnd, PlugCpu
 from tests.support.grounds import domain, lines, translated
 
 UUID = "c7a5fdbd-edaf-9455-926a-d65c16db1809"
@@ -155,17 +155,16 @@ def test_numbers_of_cpus(inside: str, expected: str) -> None:
     assert options(inside, "smp") == [expected]
 
 
-def test_cpus_that_are_plugged_in_later_are_said_to_be_missing() -> None:
+def test_pluggable_cpus_are_plugged_in_by_their_order() -> None:
     inside = (
-        "<vcpu>3</vcpu><vcpus><vcpu id='0' enabled='yes' hotpluggable='no'/>"
-        "<vcpu id='1' enabled='yes' hotpluggable='yes'/>"
-        "<vcpu id='2' enabled='no' hotpluggable='yes'/></vcpus>"
+        "<vcpu>4</vcpu><vcpus><vcpu id='0' enabled='yes' hotpluggable='no'/>"
+        "<vcpu id='1' enabled='yes' hotpluggable='yes' order='3'/>"
+        "<vcpu id='2' enabled='no' hotpluggable='yes'/>"
+        "<vcpu id='3' enabled='yes' hotpluggable='yes' order='2'/></vcpus>"
     )
-    translation = translated(domain(inside))
-    assert lines(translation.plan, "smp") == ["1,maxcpus=3,sockets=3,cores=1,threads=1"]
-    assert "vm.xml:3: <vcpu>: the pluggable CPUs 1 stay unplugged at the start" in map(
-        str, translation.notices
-    )
+    plan = translated(domain(inside)).plan
+    assert lines(plan, "smp") == ["1,maxcpus=4,sockets=4,cores=1,threads=1"]
+    assert plan.setup == (PlugCpu(number=3), PlugCpu(number=1))
 
 
 def test_io_threads_fill_up_from_the_lowest_free_id() -> None:

@@ -284,10 +284,10 @@ def test_what_is_wrong_is_said(inside: str, memory: str, expected: str) -> None:
     assert expected in message(inside, memory)
 
 
-def test_a_balloon_that_is_not_blown_up_is_told() -> None:
+def test_a_balloon_that_is_missing_is_told() -> None:
     memory = f"{SMALL}<currentMemory unit='MiB'>32</currentMemory>"
     assert [str(notice) for notice in translated(domain(memory=memory)).notices] == [
-        "vm.xml:1: <memory>: <currentMemory> has no effect: the balloon starts empty"
+        "vm.xml:1: <memory>: <currentMemory> has no effect: there is no balloon"
     ]
     same = f"{SMALL}<currentMemory unit='MiB'>64</currentMemory>"
     assert translated(domain(memory=same)).notices == ()

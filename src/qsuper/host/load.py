@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from qsuper.caps import Caps
 from qsuper.errors import ConfigError, ConfigErrors, UnavailableError
 from qsuper.host.files import XmlFile, read_xml
-from qsuper.host.members import check_domain, find_members
+from qsuper.host.members import Found, check_domain, find_members
 from qsuper.host.surroundings import Accel, Settings, Surroundings
 from qsuper.location import Notice
 from qsuper.plan import GroupPlan, LaunchPlan, Member
@@ -27,6 +27,7 @@ __all__ = [
     "Settings",
     "describe_domain",
     "load_domain",
+    "load_found",
     "load_group",
 ]
 
@@ -95,7 +96,14 @@ def load_group(paths: list[str], settings: Settings) -> Loaded:
         EmulatorError, TimedOutError: an emulator does not say what it can do.
         UsageError: the settings or the configuration make no sense.
     """
-    found = find_members(paths)
+    return load_found(find_members(paths), settings)
+
+
+def load_found(found: tuple[Found, ...], settings: Settings) -> Loaded:
+    """Translate the members of a group.
+
+    Raises: as `load_group`.
+    """
     surroundings = _surroundings(settings)
     emulators = _emulators([member.file for member in found], surroundings)
     caps = surroundings.caps(emulators.values())

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Final, TypeVar
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from qsuper.errors import ConfigError, ConfigErrors
@@ -34,11 +35,18 @@ _LONGEST_NAME: Final = 200  # it becomes the name of a directory
 _OTHERS: Final = ("emulator", "domaindependency")  # under <devices>, and no device
 
 
-def parse(root: Node) -> Domain:
+class Parsed(Struct, frozen=True):
+    """A domain as it was read, and what could not be: devices, or elements that are refused."""
+
+    domain: Domain
+    errors: tuple[ConfigError, ...] = ()
+
+
+def parse(root: Node) -> Parsed:
     """Read a domain.
 
     Raises:
-        ConfigErrors: something is wrong; it holds everything that was found.
+        ConfigErrors: a part of it is wrong; it holds everything that was found.
     """
     if root.tag != "domain":
         raise ConfigErrors([root.error("this is no domain", hint="the root must be <domain>")])
@@ -47,7 +55,7 @@ def parse(root: Node) -> Domain:
     accept_harmless(root)
     if domain is None:
         raise ConfigErrors(reader.errors)
-    return domain
+    return Parsed(domain, tuple(reader.errors))
 
 
 class _Reader:
@@ -75,11 +83,12 @@ class _Reader:
         passthrough = self._tried(Passthrough.parse, root)
         iothreads = self._tried(Iothreads.parse, root)
         fabric = self._tried(Fabric.parse, root)
+        has_all_parts = not self.errors
         self.errors.extend(refused(root))
         devices: tuple[Device, ...] = ()
         for ordinal, device in enumerate(self._devices(), start=1):
             devices = inserted(devices, replace(device, ordinal=ordinal))
-        if self.errors:
+        if not has_all_parts:
             return None
         return Domain(
             at=root.at,

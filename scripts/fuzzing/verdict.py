@@ -65,8 +65,11 @@ def _plan_faults(loaded: LoadedDomain, path: str) -> Iterator[str]:
     for notice in loaded.notices:
         if notice.at.line < 1 and notice.at.path == path:
             yield f"a notice without a line: {notice}"
+    with open(path, "rb") as file:
+        overrides = b":override" in file.read()
     for option in loaded.plan.options:
-        if option.form is not Form.RAW:  # which is the user's own word for QEMU
+        own = option.form is Form.RAW or (overrides and option.name == "device")
+        if not own:  # what the user says to QEMU itself may be anything
             yield from option_faults(option)
 
 

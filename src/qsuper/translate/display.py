@@ -22,6 +22,7 @@ class Display(Device, frozen=True, kw_only=True):
 
     TAG: ClassVar[str] = "graphics"
     ALIAS: ClassVar[str] = "graphics"
+    IS_NAMED: ClassVar[bool] = False  # though some libvirts write it, no schema has it
     KIND: ClassVar[DisplayKind]
 
     has_gl: bool = False

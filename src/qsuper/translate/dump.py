@@ -56,8 +56,7 @@ def dump(root: Node, context: Context) -> str:
     """
     domain, site = context.domain, context.site
     tree = Element.copied(root)
-    tree.put_first("uuid", domain.uuid)
-    tree.put_first("name", domain.name)
+    tree.put_early("uuid", domain.uuid)
     tree.put("os/type@arch", site.arch)
     tree.put("os/type@machine", site.machine)
     tree.children = [child for child in tree.children if child.tag != "devices"]
@@ -90,15 +89,16 @@ def _written(device: Device, nodes: dict[int, Node], context: Context) -> Elemen
     element = Element.copied(node, device.TAG) if node else Element(tag=device.TAG)
     for path, value in details.items():
         element.put(path, value)
-    if device.alias:
+    if device.alias and device.IS_NAMED:
         element.put("alias@name", device.alias)
     if device.address is not None:
-        for name, text in _place(device.address):
-            element.put(f"address@{name}", text)
+        address = element.child("address")
+        place = dict(_place(device.address))
+        address.attributes = {**place, **address.attributes, **place}  # in the usual order
     return element
 
 
-def _place(address: Address) -> Iterator[tuple[str, str | int | None]]:
+def _place(address: Address) -> Iterator[tuple[str, str]]:
     """Give the attributes of `<address>`: the fields of the place, by libvirt's names."""
     yield "type", _TYPES[type(address)]
     formats = _FORMATS.get(type(address), {})

@@ -62,10 +62,10 @@ class Element(Struct, kw_only=True):
         else:
             element.text = str(value)
 
-    def put_first(self, tag: str, text: str) -> None:
-        """Set the text of the element *tag*, which comes first where there is none yet."""
+    def put_early(self, tag: str, text: str) -> None:
+        """Set the text of the element *tag*, which comes second where there is none yet."""
         if all(child.tag != tag for child in self.children):
-            self.children.insert(0, Element(tag=tag))
+            self.children.insert(1, Element(tag=tag))
         self.put(tag, text)
 
     def written(self) -> str:

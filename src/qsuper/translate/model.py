@@ -88,6 +88,8 @@ class Device(AbstractStruct, frozen=True, kw_only=True):
     """The element under `<devices>`."""
     ALIAS: ClassVar[str]
     """Stem of the aliases that are assigned: `rng` gives `rng0`, `rng1`, ..."""
+    IS_NAMED: ClassVar[bool] = True
+    """Whether libvirt's XML has an `<alias>` for it."""
     PCI_TURN: ClassVar[int] = 0
     """From `places.PciTurn`; devices of one turn go in the order of the domain."""
     USB_TURN: ClassVar[int] = 0

@@ -79,6 +79,7 @@ class Audio(AudioBackend, frozen=True, kw_only=True):
 
     TAG: ClassVar[str] = "audio"
     ALIAS: ClassVar[str] = "audio"
+    IS_NAMED: ClassVar[bool] = False
 
     kind: Kind
     props: Props = field(default_factory=dict[str, Value])

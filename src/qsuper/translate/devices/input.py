@@ -160,7 +160,7 @@ class Input(Device, frozen=True, kw_only=True):
 
     def details(self, context: Context) -> Iterator[tuple[str, str | int | None]]:
         del context
-        yield "@bus", self.on
+        yield "@bus", None if self.kind is Kind.EVDEV else self.on
 
     def options(self, context: Context) -> Iterator[Option]:
         if self.on is InputBus.PS2:

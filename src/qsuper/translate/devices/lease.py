@@ -14,6 +14,7 @@ class Lease(Device, frozen=True, kw_only=True):
 
     TAG: ClassVar[str] = "lease"
     ALIAS: ClassVar[str] = "lease"
+    IS_NAMED: ClassVar[bool] = False
 
     @classmethod
     def parse(cls, node: Node) -> Self:

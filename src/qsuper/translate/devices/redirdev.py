@@ -23,6 +23,7 @@ class RedirFilter(Device, frozen=True, kw_only=True):
 
     TAG: ClassVar[str] = "redirfilter"
     ALIAS: ClassVar[str] = "redirfilter"
+    IS_NAMED: ClassVar[bool] = False
 
     rules: tuple[str, ...]
     """In QEMU's syntax; the first that fits decides."""

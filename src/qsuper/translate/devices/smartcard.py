@@ -34,6 +34,7 @@ class Smartcard(Device, frozen=True, kw_only=True):
 
     TAG: ClassVar[str] = "smartcard"
     ALIAS: ClassVar[str] = "smartcard"
+    IS_NAMED: ClassVar[bool] = False  # though some libvirts write it, no schema has it
 
     mode: Mode
     certificates: tuple[str, ...] = ()

@@ -85,8 +85,9 @@ class Watchdog(Device, frozen=True, kw_only=True):
 
     def details(self, context: Context) -> Iterator[tuple[str, str | int | None]]:
         del context
-        yield "@model", self.model
-        yield "@action", self.action
+        if self.ordinal:  # libvirt adds a chipset's own too, and only lately writes it
+            yield "@model", self.model
+            yield "@action", self.action
 
     def options(self, context: Context) -> Iterator[Option]:
         if self.model is Model.ITCO:

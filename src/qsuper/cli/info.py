@@ -57,12 +57,14 @@ def _shown(row: dict[str, Json]) -> dict[str, str]:
     shown: dict[str, str] = {
         _LABELS.get(key, key.capitalize()): _text(key, value)
         for key, value in row.items()
-        if key not in ("consoles", "doorbells")
+        if key not in ("consoles", "doorbells", "helpers")
     }
     for console in row["consoles"]:
         shown[f"Console {console['alias']}"] = " ".join(
             console[key] for key in ("kind", "log") if console[key]
         )
+    for helper, pid in row["helpers"].items():
+        shown[f"Helper {helper}"] = "it has ended" if pid is None else f"pid {pid}"
     for bell in row["doorbells"]:
         shown[f"Shmem {bell['shmem']}"] = f"peer {bell['peer']}, clients at {bell['socket']}"
     return shown

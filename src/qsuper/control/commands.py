@@ -62,6 +62,7 @@ class Commands:
         known, perform = self._table[command]
         if unknown := arguments.keys() - known:
             raise UsageError(f"{command}: unknown argument {min(unknown)!r}")
+        await self._group.ready()
         return await perform(arguments)
 
     def status(self) -> Json:
@@ -163,6 +164,10 @@ def _details(guest: Guest) -> dict[str, Json]:
         "arch": guest.plan.arch,
         "source": guest.member.source,
         "needs": list(guest.member.needs),
+        "helpers": {
+            helper.name: None if helper.has_ended else helper.process.pid
+            for helper in guest.helpers
+        },
         "consoles": [
             {
                 "alias": console.alias,

@@ -14,6 +14,7 @@ from qsuper.fabric.group import Fabric
 from qsuper.plan import Member, Role
 from qsuper.runtime import policy, rundir, states
 from qsuper.runtime.ending import end_process
+from qsuper.runtime.helpers import Helpers
 from qsuper.runtime.helping import Completion, end_helpers
 from qsuper.runtime.launch import Home, Launched, Past, launch
 from qsuper.runtime.monitors import Monitors
@@ -107,6 +108,11 @@ class Guest:
         return self._monitors.link
 
     @property
+    def helpers(self) -> Helpers:
+        """The processes that serve its QEMU."""
+        return self._launched.helpers
+
+    @property
     def log_path(self) -> str:
         """QEMU's own log."""
         return self._launched.log.path
@@ -158,7 +164,7 @@ class Guest:
         finally:
             self.process.end_now()
             self.process.close()
-            self._launched.helpers.end_now()
+            self.helpers.end_now()
             self.home.release()
             self.settled.set()
             self.gone.set()
@@ -169,17 +175,17 @@ class Guest:
         began_s = trio.current_time()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._monitors.run, self._launched)
-            nursery.start_soon(self.completion.watch, self._launched.helpers)
+            nursery.start_soon(self.completion.watch, self.helpers)
             await trio.lowlevel.wait_readable(self.process.pidfd)
             with trio.move_on_after(_LAST_WORDS_WITHIN_S):
                 await self._monitors.drained()
             nursery.cancel_scope.cancel()
         self.status = self.process.status()
-        self.completion.look_back(self._launched.helpers)
+        self.completion.look_back(self.helpers)
         self._note_end()
         self.gone.set()
         self.settled.set()
-        await end_helpers(self._launched.helpers)
+        await end_helpers(self.helpers)
         if self.standing.state is not State.CRASHED or not self._restarts():
             return False
         return await self._restart(trio.current_time() - began_s)
@@ -233,7 +239,7 @@ class Guest:
         if again:
             self.is_released = self.is_released or self.standing.state is not State.PRELAUNCH
             self._catch_up()
-        is_whole = again or await self.completion.run(self._launched.helpers, self.plan.setup)
+        is_whole = again or await self.completion.run(self.helpers, self.plan.setup)
         self.settled.set()
         if is_whole and self.is_released and not again:  # after a crash it waits for nobody
             await self.command("cont")
@@ -383,6 +389,7 @@ class Guest:
         await self.ended.wait()
 
     async def _end_process(self) -> None:
+        self.helpers.kill_stopped()
         monitor = None if self.state is State.UNRESPONSIVE else self._monitors.qmp
         await end_process(self.process, monitor, self.gone)
 

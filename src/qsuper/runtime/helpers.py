@@ -115,6 +115,7 @@ class Helpers:
             identity = identities.get(plan.name)
             process = Process.adopt(identity) if identity else None
             log = self._log(plan)
+            log.skip()
             log.close()
             self._running.append(RunningHelper(plan, process or EndedProcess(), log, None))
 
@@ -125,11 +126,17 @@ class Helpers:
                 helper.settle()
         return "; ".join(helper.failure() for helper in self._running if helper.status)
 
+    def kill_stopped(self) -> None:
+        """Kill those that a signal has stopped: QEMU may wait for one, and cannot end then."""
+        for helper in self._running:
+            if helper.process.identity.is_stopped:
+                helper.process.kill(signal.SIGKILL)
+
     def kill(self, number: signal.Signals) -> None:
         """Send all of them a signal; those that are stopped are killed."""
+        self.kill_stopped()
         for helper in self._running:
-            is_stopped = helper.process.identity.is_stopped
-            helper.process.kill(signal.SIGKILL if is_stopped else number)
+            helper.process.kill(number)
 
     def end_now(self) -> None:
         """Kill all, and wait until they are gone."""

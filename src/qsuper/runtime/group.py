@@ -5,7 +5,7 @@ done to a dependency concerns nobody else.
 """
 
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import trio
@@ -13,6 +13,7 @@ import trio
 from qsuper.errors import QsuperError, TimedOutError
 from qsuper.plan import GroupPlan
 from qsuper.runtime import states
+from qsuper.runtime.each import each
 from qsuper.runtime.guest import Emit, Guest
 from qsuper.runtime.policy import Policies
 from qsuper.runtime.restore import bring_back
@@ -94,11 +95,16 @@ class Group:
         for guest in self.guests.values():
             await _settle(guest)  # a helper may have ended meanwhile
         ready = [guest for guest in self.guests.values() if _runs_at_start(guest)]
-        await _each(self.guests.values(), bring_back)
+        await each(self.guests.values(), bring_back)
         if not self.policies.paused:
             await self._release([guest for guest in ready if not guest.is_primary])
             await self._release([guest for guest in ready if guest.is_primary])
         self.started.set()
+
+    async def ready(self) -> None:
+        """Wait until the monitors of adopted members are open; for one that hangs, not long."""
+        if self._adopted:
+            await self.started.wait()
 
     async def _go_on(self) -> None:
         """Wait for the monitors of adopted members; for one that hangs, not long."""
@@ -168,9 +174,9 @@ class Group:
         mine, _ = self._with_dependencies(guest)
         try:
             if guest.was_shut_down:
-                await _each(mine, _power_down_if_live)
+                await each(mine, _power_down_if_live)
             elif not self.policies.keep_dependencies:
-                await _each(mine, Guest.end)
+                await each(mine, Guest.end)
         except QsuperError as error:  # it stays, and whoever looks sees it
             self._emit("SHUTDOWN_FAILED", guest.name, {"message": str(error)})
 
@@ -270,11 +276,11 @@ class Group:
     async def destroy(self, name: str) -> Json:
         """End a member and its dependencies now; those that another primary needs are spared."""
         mine, spared = self._with_dependencies(self._live_guest(name))
-        await _each(mine, Guest.end)
+        await each(mine, Guest.end)
         return {"domains": _states(mine), "spared": [guest.name for guest in spared]}
 
     async def destroy_all(self) -> None:
-        await _each(self.live, Guest.end)
+        await each(self.live, Guest.end)
 
     async def shutdown(self, name: str) -> Json:
         """Press a member's power button; its dependencies' once it has ended.
@@ -306,23 +312,23 @@ class Group:
     async def _down(self, guests: list[Guest], timeout_s: float) -> list[str]:
         """Shut down at once, wait for all, destroy the rest; give the names of those."""
         with trio.move_on_after(timeout_s):
-            await _each(guests, _shut_down)
+            await each(guests, _shut_down)
         rest = [guest for guest in guests if guest.is_live]
-        await _each(rest, Guest.end)
+        await each(rest, Guest.end)
         return [guest.name for guest in rest]
 
     async def reset(self, name: str, *, group: bool = False) -> Json:
         """Press a member's reset button; with *group*, its dependencies' too."""
         guest = self._live_guest(name)
         guests = self._propagated(guest) if group else [guest]
-        await _each(guests, _reset)
+        await each(guests, _reset)
         return {"domains": _states(guests)}
 
     async def reboot(self, name: str, *, group: bool = False) -> Json:
         """Press a member's power button, and reset it once it has powered off."""
         guest = self._live_guest(name)
         guests = self._propagated(guest) if group else [guest]
-        await _each(guests, Guest.reboot)
+        await each(guests, Guest.reboot)
         return {"domains": _states(guests)}
 
     async def execute(self, name: str, command: str, arguments: Mapping[str, Json]) -> Json:
@@ -332,23 +338,6 @@ class Group:
 
 def _states(guests: Iterable[Guest]) -> dict[str, str]:
     return {guest.name: guest.state.value for guest in guests}
-
-
-async def _each(guests: Iterable[Guest], do: Callable[[Guest], Awaitable[None]]) -> None:
-    """Do it to all at once; the first error is everybody's answer, once all are through."""
-    errors: list[QsuperError] = []
-
-    async def one(guest: Guest) -> None:
-        try:
-            await do(guest)
-        except QsuperError as error:
-            errors.append(error)
-
-    async with trio.open_nursery() as nursery:
-        for guest in guests:
-            nursery.start_soon(one, guest)
-    if errors:
-        raise errors[0]
 
 
 def _runs_at_start(guest: Guest) -> bool:

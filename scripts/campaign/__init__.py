@@ -1,0 +1,1 @@
+"""The fault campaign: random kills on real QEMUs, and the invariants after each round."""

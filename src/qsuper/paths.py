@@ -80,6 +80,29 @@ def ensure_private(path: str) -> str:
     return check_private(path)
 
 
+def check_parent(path: str) -> None:
+    """Check that nobody else can rename the directory *path* and put another in its place.
+
+    Raises:
+        QsuperError: its parent belongs to another user than us or root, or others may write there
+            and it is not sticky, as /tmp is.
+    """
+    parent = os.path.dirname(path)
+    try:
+        found = os.stat(parent)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise QsuperError(f"{parent}: {error.strerror}") from error
+    if found.st_uid not in (0, os.getuid()):
+        raise QsuperError(f"{path}: its parent belongs to uid {found.st_uid}, not to us or root")
+    if found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX:
+        raise QsuperError(
+            f"{path}: others can replace it, since they may write to {parent}"
+            f" (chmod go-w {parent}, or set QSUPER_RUNTIME_DIR to another place)"
+        )
+
+
 def check_private(path: str) -> str:
     """Check that the directory *path*, if there is one, is ours and nobody else's.
 

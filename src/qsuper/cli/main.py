@@ -153,6 +153,11 @@ COMMANDS: Final = {
         "dumpxml",
         ("qsuper dumpxml a.xml", "qsuper dumpxml --accel tcg a.xml > complete.xml"),
     ),
+    "doctor": Command(
+        "check what this host has and lacks for running domains",
+        "doctor",
+        ("qsuper doctor", "qsuper doctor --format json"),
+    ),
     "capabilities": Command(
         "ask an emulator what it can do, for --capabilities FILE",
         "capabilities",

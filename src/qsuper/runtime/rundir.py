@@ -47,7 +47,7 @@ class Rundir:
     @classmethod
     def claim(cls, path: str) -> Self | None:
         """Make and lock the directory; None where it is another's."""
-        paths.ensure_private(paths.runtime_dir())
+        paths.check_parent(paths.ensure_private(paths.runtime_dir()))
         paths.ensure_private(os.path.dirname(path))
         for _ in range(_TRIES):
             paths.ensure_private(path)

@@ -67,6 +67,7 @@ def test_who_is_replaced_leaves_number_and_eventfds() -> None:
             it.box.set(B, ANSWER + 4, doorbell(SUPERVISOR, 1))
             it.server.ring("b", 1)
             it.rung(1)
+            a.drain()
             b.kill()
             it.machines.remove(b)
             assert it.box.get(A, 0) >= answered, round_

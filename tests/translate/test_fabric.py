@@ -12,6 +12,7 @@ from qsuper.translate.site import HostData
 from tests.support.emulators import emulator
 
 MIB = 1 << 20
+PATCHED = ("multi-socket-backend",)  # what no QEMU of the distributors has
 OLD = "memory-backend-file.offset"  # what QEMU 7.2 lacks
 DOORBELL = "<shmem name='box'><model type='ivshmem-doorbell'/>{more}</shmem>"
 BOX = DOORBELL.format(more="<msi vectors='4'/><size unit='MiB'>1</size>")
@@ -36,7 +37,9 @@ def domain(
     ).encode()
 
 
-def group(a: bytes, *dependencies: bytes, lacking: str = "") -> dict[str, LaunchPlan]:
+def group(
+    a: bytes, *dependencies: bytes, lacking: str = "", types: tuple[str, ...] = PATCHED
+) -> dict[str, LaunchPlan]:
     """Translate a group as `host.load` does.
 
     Raises:
@@ -46,7 +49,11 @@ def group(a: bytes, *dependencies: bytes, lacking: str = "") -> dict[str, Launch
         parse_xml(xml, f"{name}.xml") for xml, name in zip((a, *dependencies), "abcd", strict=False)
     ]
     caps = [
-        emulator(root.required_child("os").required_child("type").get("arch") or "", props=lacking)
+        emulator(
+            root.required_child("os").required_child("type").get("arch") or "",
+            props=lacking,
+            types=types,
+        )
         for root in roots
     ]
     memories = shared_rams(zip(roots, caps, strict=True))
@@ -122,6 +129,42 @@ def test_a_window_by_pieces_where_qemu_has_no_offset() -> None:
         "node,nodeid=0,cpus=0,memdev=ram-node0",
         "node,nodeid=1,memdev=ram-node1",
     ]
+
+
+def test_qemus_that_do_it_themselves() -> None:
+    dependency = domain("b", WINDOW + BOOT, mib=16, arch="aarch64")
+    plans = group(domain("a", RAM, BOX), dependency, types=())
+    words: dict[str, list[str]] = {}
+    for name, plan in plans.items():
+        numbers = {resource.name: 3 for resource in plan.resources()}
+        words[name] = [" ".join(option.argv(numbers)) for option in plan.options]
+    assert [word for word in words["a"] if "ram" in word or "sdm" in word][-5:] == [
+        (
+            '-object {"qom-type":"multi-socket-backend","id":"socket-ram","path":"ram.multi",'
+            '"listen":true}'
+        ),
+        (
+            '-object {"qom-type":"memory-backend-shared","id":"pc.ram","size":83886080,'
+            '"mem-path":"/dev/shm/ram","socket":"socket-ram","master":true}'
+        ),
+        '-object {"qom-type":"sdm-signal-shboot","id":"sdm-boot","shm":"pc.ram"}',
+        '-object {"qom-type":"sdm-communication-socket","id":"sdm-ram","socket":"socket-ram"}',
+        (
+            "-device virtio-sdm-device,comm=sdm-ram,master=on,num-slaves=1,len-signals=1,"
+            "signals[0]=sdm-boot"
+        ),
+    ]
+    assert [word for word in words["b"] if "ram" in word or "sdm" in word][-5:] == [
+        '-object {"qom-type":"multi-socket-backend","id":"socket-ram","path":"../a/ram.multi"}',
+        (
+            '-object {"qom-type":"memory-backend-shared","id":"mach-virt.ram","size":16777216,'
+            '"mem-path":"/dev/shm/ram","socket":"socket-ram"}'
+        ),
+        '-object {"qom-type":"sdm-signal-shboot","id":"sdm-boot","shm":"mach-virt.ram"}',
+        '-object {"qom-type":"sdm-communication-socket","id":"sdm-ram","socket":"socket-ram"}',
+        "-device virtio-sdm-device,comm=sdm-ram,len-signals=1,signals[0]=sdm-boot",
+    ]
+    assert plans["b"].boot is None  # QEMU waits, not the supervisor
 
 
 def test_pieces_between_and_behind_windows() -> None:

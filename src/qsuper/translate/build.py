@@ -32,7 +32,7 @@ def build(context: Context) -> LaunchPlan:
         seeds=domain.os.firmware.seeds,
         helpers=tuple(helper for device in domain.devices for helper in device.helpers(context)),
         setup=tuple(_setup(context)),
-        boot=domain.fabric.boot.vector if domain.fabric.boot is not None else None,
+        boot=domain.fabric.boot_vector(context.site),
         signals=tuple(rule.signal for rule in domain.fabric.rules),
     )
 
@@ -44,7 +44,9 @@ def _options(context: Context) -> Iterator[Option]:
         yield from device.options(context)
     yield from context.domain.features.device_options(context.site)
     has_firmware = context.domain.os.has_firmware
-    yield from context.domain.fabric.options(context.site, has_firmware=has_firmware)
+    fabric = context.domain.fabric
+    yield from fabric.signal_options(context.site, ram_id=ram_id(context.site))
+    yield from fabric.options(context.site, has_firmware=has_firmware)
     yield from context.domain.passthrough.options()
     yield from context.domain.features.late_options(context.site)
 

@@ -10,6 +10,7 @@ from qsuper.plan import Role, Vector
 from qsuper.translate.model import Domain, Share
 from qsuper.translate.node import Node
 from qsuper.translate.parts.fabric import Fabric, Ram
+from qsuper.translate.parts.sdm import is_native
 from qsuper.translate.site import SharedRam
 
 
@@ -21,6 +22,8 @@ def shared_rams(members: Iterable[tuple[Node, Caps]]) -> Mapping[str, SharedRam]
     owners: dict[str, Ram] = {}
     windows: dict[str, list[tuple[int, int]]] = {}
     in_pieces: set[str] = set()
+    names: dict[str, str] = {}
+    plain: set[str] = set()
     for root, caps in members:
         try:
             ram = Fabric.parse(root).ram
@@ -28,8 +31,11 @@ def shared_rams(members: Iterable[tuple[Node, Caps]]) -> Mapping[str, SharedRam]
             continue
         if ram is None:
             continue
+        if not is_native(caps):
+            plain.add(ram.memory)
         if not ram.is_window:
             owners[ram.memory] = ram
+            names[ram.memory] = root.child_text("name") or ""
             continue
         end = ram.offset_bytes + ram.size_bytes
         windows.setdefault(ram.memory, []).append((ram.offset_bytes, end))
@@ -40,7 +46,9 @@ def shared_rams(members: Iterable[tuple[Node, Caps]]) -> Mapping[str, SharedRam]
             name=name,
             size_bytes=ram.size_bytes,
             windows=tuple(sorted(windows.get(name, ()))),
-            in_pieces=name in in_pieces,
+            in_pieces=name in in_pieces and name in plain,
+            owner=names[name],
+            is_native=name not in plain,
             on_host=ram.on_host,
         )
         for name, ram in owners.items()

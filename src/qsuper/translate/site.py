@@ -44,6 +44,10 @@ class SharedRam(Struct, frozen=True, kw_only=True):
     in_pieces: bool = False
     """Some QEMU has no `offset=`: the windows are memories of their own, put together by NUMA."""
     on_host: bool = False
+    owner: str = ""
+    """Name of the primary."""
+    is_native: bool = False
+    """All QEMUs that have a part of it share it by themselves, see `parts.sdm`."""
 
     @property
     def cuts(self) -> tuple[tuple[int, int], ...]:

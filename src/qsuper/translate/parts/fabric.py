@@ -13,6 +13,7 @@ from qsuper.errors import ConfigError
 from qsuper.options import Handle, Option, Props, SharedMemory
 from qsuper.plan import OnSignal, Signal, Vector
 from qsuper.translate.node import Node
+from qsuper.translate.parts import sdm
 from qsuper.translate.parts.passthrough import OURS
 from qsuper.translate.site import SharedRam, Site
 
@@ -122,6 +123,15 @@ class Fabric(Struct, frozen=True, kw_only=True):
         if self.ram is None:
             return ()
         memory = _memory(self.ram, site)
+        is_master = not self.ram.is_window
+        if memory.is_native:
+            props = sdm.ram_options(
+                memory, ram_id=ram_id, size_bytes=self.ram.size_bytes, is_master=is_master
+            )
+            return (
+                sdm.socket_option(memory, is_master=is_master),
+                Option.json("object", props),
+            )
         if self.ram.is_window and memory.in_pieces:
             share = memory.piece(self.ram.offset_bytes)
             return (_object(ram_id, share, self.ram.size_bytes, self.ram),)
@@ -152,6 +162,20 @@ class Fabric(Struct, frozen=True, kw_only=True):
                 "memdev": f"ram-node{number}",
             }
             yield Option.keyed("numa", props, implied="type")
+
+    def waits_natively(self, site: Site) -> bool:
+        """Tell whether QEMU itself waits for the boot signal."""
+        return self.ram is not None and _memory(self.ram, site).is_native
+
+    def boot_vector(self, site: Site) -> Vector | None:
+        """Give the signal for which the supervisor keeps the domain paused."""
+        return None if self.boot is None or self.waits_natively(site) else self.boot.vector
+
+    def signal_options(self, site: Site, *, ram_id: str | None) -> Iterator[Option]:
+        """Give QEMU's own signals, where it has them."""
+        if self.ram is not None and self.waits_natively(site):
+            memory, is_master = _memory(self.ram, site), not self.ram.is_window
+            yield from sdm.signal_options(memory, ram_id=ram_id, is_master=is_master)
 
     def options(self, site: Site, *, has_firmware: bool) -> Iterator[Option]:
         """Give what makes the CPU begin at the entry: QEMU's loader, which loads nothing."""
@@ -265,6 +289,7 @@ def _memory(ram: Ram, site: Site) -> SharedRam:
         name=ram.memory,
         size_bytes=end,
         windows=((ram.offset_bytes, end),) if ram.is_window else (),
+        is_native=sdm.is_native(site.caps),
         in_pieces=ram.is_window and not site.caps.has_prop("memory-backend-file", "offset"),
         on_host=ram.on_host,
     )

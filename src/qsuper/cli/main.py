@@ -286,7 +286,9 @@ def _run(words: list[str]) -> int:
     gc.freeze()
     gc.enable()
     try:
-        args = parser.parse_intermixed_args(rest)
+        args, left = parser.parse_known_args(rest)
+        if left:  # an option between names; slower, as it lays out the usage first
+            args = parser.parse_intermixed_args(rest)
     except SystemExit as leaving:  # --help
         return int(leaving.code or 0)
     return int(import_module(f"qsuper.cli.{COMMANDS[verb].module}").run(args))

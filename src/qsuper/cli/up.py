@@ -6,6 +6,7 @@ Import budget: argparse and json, until the two have parted.
 
 import argparse
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -131,9 +132,12 @@ def _load(args: argparse.Namespace) -> "GroupPlan":
         from qsuper.host.saved import load  # noqa: PLC0415 - seldom asked for
 
         return load(args.directory)
+    gc.disable()  # what is being loaded is no garbage, and stays to the end
     from qsuper.host.helpers import with_helpers  # noqa: PLC0415 - the translator's process only
     from qsuper.host.load import load_group  # noqa: PLC0415 - likewise
 
+    gc.freeze()
+    gc.enable()
     group, notices = load_group(args.files, settings(args))
     warn(notices)
     return with_helpers(group)

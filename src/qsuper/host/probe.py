@@ -13,6 +13,8 @@ import os
 from collections.abc import Iterable
 from typing import Any, Final
 
+import msgspec
+
 from qsuper import paths
 from qsuper.caps import Caps, Json, Transcript
 from qsuper.errors import UnavailableError, UsageError
@@ -227,7 +229,7 @@ def _recall(key: dict[str, Any]) -> Caps | None:
         with open(_cache_file(key), "rb") as file:
             if os.fstat(file.fileno()).st_uid != os.getuid():
                 return None
-            known: dict[str, Json] = json.loads(file.read(_CAPABILITIES_BYTES_MAX))
+            known: dict[str, Json] = msgspec.json.decode(file.read(_CAPABILITIES_BYTES_MAX))
         return Caps.from_transcript(known) if known["key"] == key else None
     except (OSError, *_NOT_CAPS):
         return None

@@ -94,7 +94,7 @@ def test_a_users_alias_is_kept_and_another_is_dealt_anew() -> None:
     named = RNG.replace("</rng>", "<alias name='{}'/></rng>")
     found = translated(named.format("ua-dice") + named.format("rng7"))
     assert device(found, "ua-dice")["rng"] == "objua-dice"
-    assert device(found, "rng1")["driver"] == "virtio-rng-pci"
+    assert device(found, "rng0")["driver"] == "virtio-rng-pci"
 
 
 def test_two_aliases_are_refused() -> None:

@@ -171,7 +171,7 @@ MDEV = "<hostdev mode='subsystem' type='mdev' model='vfio-pci'>{}</hostdev>"
         (DIMM, "need NUMA cells"),
         ("<memory model='nvdimm'/>", "<target> is missing"),
         ("<hostdev mode='capabilities' type='misc'/>", "mode='capabilities'"),
-        ("<hostdev mode='subsystem' type='scsi'><source/></hostdev>", "not supported"),
+        ("<hostdev mode='subsystem' type='scsi'><source/></hostdev>", "<adapter> is missing"),
         (MDEV.format("<source><address uuid='x'/></source>"), "is no uuid"),
         (MDEV.format("<source/>"), "<address> is missing"),
         (

@@ -74,10 +74,14 @@ def test_iser_is_a_transport() -> None:
 
 def test_a_vdpa_device_is_a_node() -> None:
     xml = disk("vhostvdpa", "<source dev='/dev/vhost-vdpa-0'/>")
-    node = options(translated(xml), "blockdev")[0]
+    assert "needs <memoryBacking><access mode='shared'/>" in errors(xml)[0]
+    shared = "<memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>"
+    node = options(translated(xml, parts=shared), "blockdev")[0]
     assert (node["driver"], node["path"]) == ("virtio-blk-vhost-vdpa", "/dev/vhost-vdpa-0")
     lacking = emulator(paths=["blockdev-add/arg-type/+virtio-blk-vhost-vdpa"])
-    assert errors(xml, caps=lacking) == ["vm.xml:6: this QEMU can't use type='vhostvdpa' disks"]
+    assert errors(xml, parts=shared, caps=lacking) == [
+        "vm.xml:6: this QEMU can't use type='vhostvdpa' disks"
+    ]
 
 
 def test_luks_any_needs_a_new_qemu() -> None:
@@ -258,7 +262,15 @@ def test_limits_are_set_by_qmp() -> None:
     )
 
 
-def test_filters_are_said_to_have_no_effect() -> None:
-    xml = disk("file", f"{FILE}<throttlefilters/>")
-    notices = [str(notice) for notice in translated(xml).notices]
-    assert notices == ["vm.xml:6: <disk> 'vda': limits of its speed are not set"]
+def test_a_disk_is_held_to_the_limits_of_groups() -> None:
+    """Each group is a node above the image; the last is the drive."""
+    filters = "<throttlefilters><throttlefilter group='slow'/></throttlefilters>"
+    assert "there is no throttle group 'slow'" in errors(disk("file", FILE + filters))[0]
+    group = "<group_name>slow</group_name><read_bytes_sec>7</read_bytes_sec>"
+    parts = f"<throttlegroups><throttlegroup>{group}</throttlegroup></throttlegroups>"
+    found = translated(disk("file", FILE + filters), parts=parts)
+    made = next(row for row in options(found, "object") if row["qom-type"] == "throttle-group")
+    assert (made["id"], made["limits"]["bps-read"]) == ("throttle-slow", 7)
+    node = options(found, "blockdev")[-1]
+    assert (node["driver"], node["throttle-group"]) == ("throttle", "throttle-slow")
+    assert options(found, "device")[-2]["drive"] == node["node-name"]

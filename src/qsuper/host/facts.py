@@ -1,6 +1,8 @@
 """What Linux tells of the host in files."""
 
 import re
+from glob import glob
+from os.path import basename
 from typing import Final
 
 _MACHINE_IDS: Final = ("etc/machine-id", "var/lib/dbus/machine-id")
@@ -34,6 +36,13 @@ def numa_nodes(root: str = "/") -> frozenset[int]:
     return frozenset(
         number for low, _, high in spans for number in range(int(low), int(high or low) + 1)
     )
+
+
+def scsi_generic(root: str = "/") -> dict[str, str]:
+    """Give the character device of every SCSI unit, `/dev/sgN` by HOST:BUS:TARGET:UNIT."""
+    base = f"{root.rstrip('/')}/sys/bus/scsi/devices"
+    found = glob(f"{base}/*:*/scsi_generic/sg*")
+    return {path.removeprefix(f"{base}/").split("/")[0]: f"/dev/{basename(path)}" for path in found}
 
 
 def _default_page_bytes(meminfo: str) -> int:

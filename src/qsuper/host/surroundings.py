@@ -14,7 +14,7 @@ from qsuper import paths
 from qsuper.caps import LIBVIRT_ARCH, Caps
 from qsuper.errors import UnavailableError, UsageError
 from qsuper.host.config import Config, read_config
-from qsuper.host.facts import hugepages, machine_id, numa_nodes
+from qsuper.host.facts import hugepages, machine_id, numa_nodes, scsi_generic
 from qsuper.host.firmware import Firmware, read_firmware
 from qsuper.host.network import read_networks
 from qsuper.host.probe import (
@@ -40,6 +40,7 @@ _REFERENCE_NUMA_NODES: Final = frozenset(range(4))
 _REFERENCE_RENDERNODE: Final = "/dev/dri/foo"
 _REFERENCE_VSOCK_CID: Final = 42
 _REFERENCE_SWTPM: Final = "/dev/test"
+_REFERENCE_SCSI_GENERIC: Final = "/dev/sg0"
 
 
 @unique
@@ -145,6 +146,7 @@ class Surroundings:
                 data,
                 hugepages=hugepages(),
                 numa_nodes=numa_nodes(),
+                scsi_generic=scsi_generic(),
                 nvram_dir=os.path.join(state, "nvram"),
                 credentials_dir=os.path.join(paths.config_dir(), "credentials"),
             )
@@ -154,6 +156,7 @@ class Surroundings:
                 rendernode=_REFERENCE_RENDERNODE,
                 vsock_cid=_REFERENCE_VSOCK_CID,
                 swtpm_socket=_REFERENCE_SWTPM,
+                reference_scsi_generic=_REFERENCE_SCSI_GENERIC,
             )
         return data, firmware.notices if firmware else ()
 

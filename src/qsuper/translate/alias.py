@@ -21,7 +21,8 @@ def assign_aliases(context: Context) -> Domain:
         stem = device.stem(context)
         number = counts.get(device.ALIAS, 0)
         if stem is None:
-            counts[device.ALIAS] = number + 1
+            is_counted = not (device.alias and device.ALIAS_SKIPS_NAMED)
+            counts[device.ALIAS] = number + is_counted
             stem = f"{device.ALIAS}{number}"
         devices.append(device if device.alias else replace(device, alias=stem))
     _refuse_twins(devices)
@@ -29,16 +30,18 @@ def assign_aliases(context: Context) -> Domain:
 
 
 def number_nodes(domain: Domain) -> Domain:
-    """Deal the `libvirt-N` numbers, from the last device to the first."""
+    """Deal the `libvirt-N` numbers: from the last disk to the first, then to SCSI units."""
     first = 1
-    devices: list[Device] = []
-    for device in reversed(domain.devices):
+    devices = list(domain.devices)
+    places = range(len(devices))
+    followers = [place for place in places if devices[place].numbers_follow]
+    leaders = [place for place in reversed(places) if not devices[place].numbers_follow]
+    for place in leaders + followers:
+        device = devices[place]
         if device.node_count:
-            devices.append(device.numbered(first))
+            devices[place] = device.numbered(first)
             first += device.node_count
-        else:
-            devices.append(device)
-    return replace(domain, devices=tuple(reversed(devices)))
+    return replace(domain, devices=tuple(devices))
 
 
 def _refuse_twins(devices: list[Device]) -> None:

@@ -242,6 +242,10 @@ class Image(Struct, frozen=True, kw_only=True):
                 yield self._error(f"this QEMU's rbd can't decrypt format='{kind}'")
             if self.format not in _ENCRYPTED:
                 yield self._error(f"format '{self.format}' can't be encrypted")
+        if self.metadata_cache_bytes is not None and self.format != "qcow2":
+            yield self._error("<metadata_cache> is for format 'qcow2'")
+        if isinstance(self.storage, DirStorage) and not self.is_readonly:
+            yield self._error("QEMU's FAT directory can't be written to: <readonly/> is missing")
         if self.format == RAW and self.backing is not None:
             yield self._error("a raw image has no <backingStore>")
         if self.backing is not None:
@@ -262,14 +266,15 @@ class Image(Struct, frozen=True, kw_only=True):
         return (
             self.format != RAW
             or self.has_luks
-            or self.slice is not None
             or isinstance(self.storage, DirStorage)
             or not caps.schema.has(_MASK)
         )
 
     def top(self, caps: Caps) -> str:
         """Give the name of the node that stands for the image."""
-        return f"{self.node}-format" if self.has_format_node(caps) else f"{self.node}-storage"
+        if self.has_format_node(caps):
+            return f"{self.node}-format"
+        return f"{self.node}-{'slice-sto' if self.slice is not None else 'storage'}"
 
     def options(self, site: Site, manner: Manner) -> Iterator[Option]:
         """Give the nodes of the chain, the deepest image first, and what they refer to."""
@@ -290,19 +295,22 @@ class Image(Struct, frozen=True, kw_only=True):
         under_format: dict[str, Value] = {"auto-read-only": True, "discard": "unmap"}
         props = storage.props(self.node)
         props["node-name"] = f"{self.node}-storage"
-        props |= under_format if has_format_node else common
+        is_top = not has_format_node and self.slice is None
+        props |= common if is_top else under_format
         yield Option.json("blockdev", props | manner.cache.props())
-        if self.slice is not None and self._has_slice_node:
-            yield Option.json("blockdev", self._slice_props(*self.slice))
+        if self.slice is not None and self._has_slice_node(site.caps):
+            props = self._slice_props(*self.slice)
+            props |= under_format if has_format_node else common
+            yield Option.json("blockdev", props)
         if has_format_node:
             props = {"node-name": f"{self.node}-format"}
             props |= common | manner.cache.props() | self._format_props(site.caps, manner)
             yield Option.json("blockdev", props)
 
-    @property
-    def _has_slice_node(self) -> bool:
-        """A raw image takes the slice itself."""
-        return self.slice is not None and (self.format != RAW or self.has_luks)
+    def _has_slice_node(self, caps: Caps) -> bool:
+        """A raw format node takes the slice itself."""
+        is_raw = self.format == RAW and not self.has_luks
+        return self.slice is not None and not (is_raw and self.has_format_node(caps))
 
     def _slice_props(self, offset: int, size: int) -> dict[str, Value]:
         return {
@@ -311,8 +319,6 @@ class Image(Struct, frozen=True, kw_only=True):
             "offset": offset,
             "size": size,
             "file": f"{self.node}-storage",
-            "auto-read-only": True,
-            "discard": "unmap",
         }
 
     def _stored(self, manner: Manner) -> Storage:
@@ -333,7 +339,7 @@ class Image(Struct, frozen=True, kw_only=True):
 
     def _format_props(self, caps: Caps, manner: Manner) -> dict[str, Value]:
         key = f"{self.node}-format-encryption-secret0"
-        file = f"{self.node}-{'slice-sto' if self._has_slice_node else 'storage'}"
+        file = f"{self.node}-{'slice-sto' if self._has_slice_node(caps) else 'storage'}"
         props: dict[str, Value] = {"driver": _DRIVERS.get(self.format, self.format), "file": file}
         if self.format == RAW:
             if self.has_luks:

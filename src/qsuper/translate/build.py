@@ -75,6 +75,7 @@ def _head(context: Context) -> Iterator[Option]:
     )
     yield from domain.vcpu.options(site)
     yield from domain.iothreads.options()
+    yield from domain.throttle.options()
     yield from domain.memory.cell_options(site, numa=domain.numa, domain=domain.name)
     yield from domain.numa.options()
     yield from domain.fabric.numa_options(site, cpus=domain.vcpu.maximum)

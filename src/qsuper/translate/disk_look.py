@@ -21,6 +21,7 @@ _LONGEST_VENDOR: Final = 8
 _LONGEST_PRODUCT: Final = 16
 _ATA_BUSES: Final = (DiskBus.IDE, DiskBus.SATA)
 _WITH_IDENTITY: Final = (DiskBus.IDE, DiskBus.SATA, DiskBus.SCSI)
+_WITH_WWN: Final = (DiskBus.IDE, DiskBus.SCSI)
 
 
 @unique
@@ -157,12 +158,21 @@ class Look(Struct, frozen=True, kw_only=True):
                 yield "only SCSI, IDE and SATA disks have a <product>"
             elif bus is DiskBus.SCSI and len(self.product) > _LONGEST_PRODUCT:
                 yield f"<product> is longer than {_LONGEST_PRODUCT} characters"
-        if self.wwn is not None and bus not in _WITH_IDENTITY:
-            yield "only SCSI, IDE and SATA disks have a <wwn>"
+        if self.wwn is not None and bus not in _WITH_WWN:
+            yield "only SCSI and IDE disks have a <wwn>"
+        if self.serial and bus is DiskBus.SD:
+            yield "an SD card has no <serial>"
+        yield from self._misfit_geometry(bus)
         if self.rotation_rate is not None and bus not in _WITH_IDENTITY:
             yield "only SCSI, IDE and SATA disks have a rotation_rate"
         if self.is_removable is not None and bus not in (DiskBus.USB, DiskBus.SCSI):
             yield "removable= is for USB and SCSI disks"
+
+    def _misfit_geometry(self, bus: DiskBus) -> Iterator[str]:
+        if self.geometry is not None and bus in (DiskBus.USB, DiskBus.SD):
+            yield f"a disk with bus='{bus}' has no <geometry>"
+        elif self.geometry is not None and self.geometry.translation and bus is not DiskBus.IDE:
+            yield "only IDE disks have a <geometry trans=>"
 
 
 def _serial(node: Node) -> str:
@@ -247,6 +257,19 @@ class VirtioBlock(Struct, frozen=True, kw_only=True):
             "queue-size": self.queue_size,
             **self.options.props(),
         }
+
+    def misfits(self) -> Iterator[str]:
+        """Give what is wrong with the dealing of queues to I/O threads."""
+        served = [queue for _, queues in self.mapping for queue in queues]
+        if not served:
+            return
+        if not all(queues for _, queues in self.mapping):
+            yield "either all I/O threads have their queues listed, or none has"
+        if len(set(served)) != len(served):
+            yield "a queue has two I/O threads"
+        for queue in set(served) ^ set(range(self.queues or 0)):
+            state = "has no I/O thread" if queue < (self.queues or 0) else "does not exist"
+            yield f"queue {queue} {state}"
 
     @property
     def iothreads(self) -> Iterator[int]:

@@ -4,11 +4,14 @@ Source: libvirt `virDiskNameParse`, `virDomainDiskDefAssignAddress`.
 """
 
 import re
+from collections.abc import Iterator
 from enum import StrEnum, unique
 from typing import Final
 
 from msgspec import Struct
 
+from qsuper.options import Value
+from qsuper.translate.model import Context
 from qsuper.translate.node import Node
 from qsuper.translate.places import DriveAddress
 
@@ -113,6 +116,52 @@ def drive_address(bus: DiskBus, index: int) -> DriveAddress:
 
 DRIVE_BUSES: Final = (DiskBus.IDE, DiskBus.SATA, DiskBus.SCSI, DiskBus.FDC)
 """Buses whose disks have drive addresses."""
+
+NARROW: Final = "lsilogic"
+"""The SCSI controller whose bus libvirt counts eight places on."""
+_ESP: Final = ("ncr53c90", "dc390", "am53c974")
+
+
+def misplaced(kind: DiskKind, bus: DiskBus, target: Target, *, is_readonly: bool) -> Iterator[str]:
+    """Give what does not go with the bus."""
+    if (kind is DiskKind.FLOPPY) != (bus is DiskBus.FDC):
+        yield f"device='{kind}' does not go with bus='{bus}'"
+    elif kind is DiskKind.FLOPPY and target.prefix != "fd":
+        yield "a floppy's name begins with 'fd'"
+    elif kind is not DiskKind.FLOPPY and target.prefix == "fd":
+        yield "only a floppy's name begins with 'fd'"
+    if kind is DiskKind.CDROM and bus in (DiskBus.VIRTIO, DiskBus.SD):
+        yield f"bus='{bus}' has no CD-ROM drives"
+    if kind is DiskKind.LUN and bus not in (DiskBus.SCSI, DiskBus.VIRTIO):
+        yield f"device='lun' does not go with bus='{bus}'"
+    if kind is DiskKind.DISK and is_readonly and bus in (DiskBus.IDE, DiskBus.SATA):
+        yield f"a disk with bus='{bus}' can't be <readonly>"
+
+
+def controller_model(context: Context, bus: str, index: int) -> str | None:
+    """Give the model of the controller *index*; None without one."""
+    for device in context.devices("controller"):
+        if device.bus_key == (bus, index):
+            return getattr(device, "model", None)
+    return None
+
+
+def drive_props(context: Context, bus: str, place: DriveAddress) -> dict[str, Value]:
+    """Give the props that place a drive on its bus."""
+    alias = context.alias_of(bus, place.controller) or f"{bus}{place.controller}"
+    match bus:
+        case DiskBus.IDE:
+            return {"bus": f"{alias}.{place.bus}", "unit": place.unit}
+        case DiskBus.SATA:
+            return {"bus": f"{alias}.{place.unit}"}
+        case DiskBus.FDC:
+            return {"unit": place.unit}
+        case _:
+            # These QEMU buses have targets without units.
+            if controller_model(context, bus, place.controller) in (NARROW, *_ESP):
+                return {"bus": f"{alias}.0", "scsi-id": place.unit}
+            numbers = {"channel": place.bus, "scsi-id": place.target, "lun": place.unit}
+            return {"bus": f"{alias}.0", **numbers}
 
 
 def qom_path(bus: DiskBus, alias: str) -> str:

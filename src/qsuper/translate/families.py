@@ -33,6 +33,7 @@ from qsuper.translate.devices.pstore import Pstore
 from qsuper.translate.devices.redirdev import Redirdev, RedirFilter
 from qsuper.translate.devices.rng import Rng
 from qsuper.translate.devices.scsi_controller import ScsiController
+from qsuper.translate.devices.scsi_hostdev import ScsiHostdev
 from qsuper.translate.devices.serial import Console, Serial
 from qsuper.translate.devices.shmem import Shmem
 from qsuper.translate.devices.smartcard import Smartcard
@@ -82,6 +83,7 @@ FAMILIES: Final[tuple[type[Device], ...]] = (
     RedirFilter,
     Redirdev,
     Hostdev,
+    ScsiHostdev,
     Memballoon,
     Rng,
     Panic,

@@ -35,8 +35,6 @@ class Iotune(Struct, frozen=True, kw_only=True):
     """By QMP's names; those that the file gives."""
     group: str | None = None
     """Disks of one group share its limits."""
-    has_filters: bool = False
-    """`<throttlefilters>` is there instead."""
 
     @classmethod
     def parse(cls, disk: Node) -> Self:
@@ -45,11 +43,10 @@ class Iotune(Struct, frozen=True, kw_only=True):
         Raises:
             ConfigError: a number out of range, or what excludes each other.
         """
-        node, has_filters = disk.child("iotune"), disk.child("throttlefilters") is not None
-        disk.accept("throttlefilters")
+        node = disk.child("iotune")
         if node is None:
-            return cls(has_filters=has_filters)
-        if has_filters:
+            return cls()
+        if disk.child("throttlefilters") is not None:
             raise disk.error("<iotune> and <throttlefilters> exclude each other")
         limits: dict[str, int] = {}
         for tag, name in (_RATES | _BURSTS | _LENGTHS | {_SIZE: "iops_size"}).items():

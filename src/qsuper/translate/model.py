@@ -24,6 +24,7 @@ from qsuper.translate.parts.os import Os
 from qsuper.translate.parts.passthrough import Passthrough
 from qsuper.translate.parts.pm import Pm
 from qsuper.translate.parts.sysinfo import Sysinfo
+from qsuper.translate.parts.throttle import Throttle
 from qsuper.translate.parts.vcpu import Vcpu
 from qsuper.translate.places import Address, Bus, PciAddress, PciKind, PciModel
 from qsuper.translate.site import Site
@@ -50,6 +51,7 @@ class Domain(Struct, frozen=True, kw_only=True):
     pm: Pm
     passthrough: Passthrough
     iothreads: Iothreads
+    throttle: Throttle = Throttle()
     fabric: Fabric
     devices: tuple["Device", ...] = ()
     """By element in the order of FAMILIES, within an element in the order of definition."""
@@ -90,6 +92,8 @@ class Device(AbstractStruct, frozen=True, kw_only=True):
     """Stem of the aliases that are assigned: `rng` gives `rng0`, `rng1`, ..."""
     IS_NAMED: ClassVar[bool] = True
     """Whether libvirt's XML has an `<alias>` for it."""
+    ALIAS_SKIPS_NAMED: ClassVar[bool] = False
+    """A user's own alias takes no number: the next device gets it."""
     PCI_TURN: ClassVar[int] = 0
     """From `places.PciTurn`; devices of one turn go in the order of the domain."""
     USB_TURN: ClassVar[int] = 0
@@ -217,6 +221,11 @@ class Device(AbstractStruct, frozen=True, kw_only=True):
     def node_count(self) -> int:
         """How many `libvirt-N` block node numbers the device takes."""
         return 0
+
+    @property
+    def numbers_follow(self) -> bool:
+        """Whether its numbers come after those of all others, in the order of the domain."""
+        return False
 
     def numbered(self, first: int) -> Self:
         """Take block node numbers from *first* on."""

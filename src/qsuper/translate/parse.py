@@ -26,6 +26,7 @@ from qsuper.translate.parts.passthrough import Passthrough
 from qsuper.translate.parts.pm import Pm
 from qsuper.translate.parts.rest import accept_harmless, refused
 from qsuper.translate.parts.sysinfo import Sysinfo
+from qsuper.translate.parts.throttle import Throttle
 from qsuper.translate.parts.vcpu import Vcpu
 
 T = TypeVar("T")
@@ -82,6 +83,7 @@ class _Reader:
         pm = self._tried(Pm.parse, root)
         passthrough = self._tried(Passthrough.parse, root)
         iothreads = self._tried(Iothreads.parse, root)
+        throttle = self._tried(Throttle.parse, root)
         fabric = self._tried(Fabric.parse, root)
         has_all_parts = not self.errors
         self.errors.extend(refused(root))
@@ -108,6 +110,7 @@ class _Reader:
             pm=_there(pm),
             passthrough=_there(passthrough),
             iothreads=_there(iothreads),
+            throttle=_there(throttle),
             fabric=_there(fabric),
             devices=ordered(devices),
         )

@@ -96,6 +96,10 @@ class HostData(Struct, frozen=True, kw_only=True):
     """The next free vsock address; None: a domain's is derived from its name."""
     swtpm_socket: str = "/run/libvirt/qemu/swtpm/{domain}-swtpm.sock"
     """Where a domain's TPM emulator listens; `{domain}` stands for the domain's short name."""
+    scsi_generic: Mapping[str, str] = {}
+    """The character devices of SCSI units, `/dev/sgN` by HOST:BUS:TARGET:UNIT."""
+    reference_scsi_generic: str = ""
+    """What stands for any of them, where the host is only described."""
     memories: Mapping[str, SharedRam] = {}
     """The main memories that members of the group share, by name."""
     channel_dir: str = "/run/libvirt/qemu/channel"

@@ -200,6 +200,14 @@ def _no_image(source: Node) -> Storage | None:
     return None
 
 
+_TRANSPORTS: Final = {
+    "nbd": ("tcp", "unix"),
+    "gluster": ("tcp", "unix"),
+    "iscsi": ("tcp", "iser"),
+}
+"""By protocol, where there is more than TCP."""
+
+
 def _network(source: Node) -> Storage | None:
     protocol = source.get("protocol")
     if not protocol:
@@ -212,6 +220,11 @@ def _network(source: Node) -> Storage | None:
     hosts = tuple(_host(node, protocol) for node in source.children("host"))
     if protocol != "rbd" and not hosts:
         raise source.error(f"protocol='{protocol}' needs a <host>")
+    transports = [host.get("transport") or "tcp" for host in source.children("host")]
+    if unfit := [name for name in transports if name not in _TRANSPORTS.get(protocol, ("tcp",))]:
+        raise source.error(f"protocol='{protocol}' does not go by transport='{unfit[0]}'")
+    if protocol == "nfs" and any(host.has("port") for host in source.children("host")):
+        raise source.error("protocol='nfs' takes no port=")
     if protocol not in ("rbd", "gluster") and len(hosts) > 1:
         raise source.error(f"protocol='{protocol}' takes only one <host>")
     if protocol != "nbd":

@@ -45,6 +45,7 @@ class Crypto(Device, frozen=True, kw_only=True):
 
     TAG: ClassVar[str] = "crypto"
     ALIAS: ClassVar[str] = "crypto"
+    ALIAS_SKIPS_NAMED: ClassVar[bool] = True
     PCI_TURN: ClassVar[int] = PciTurn.CRYPTO
 
     backend: Backend

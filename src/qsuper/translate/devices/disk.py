@@ -7,16 +7,13 @@ Sources: libvirt `formatdomain.rst`, "Hard drives, floppy disks, CDROMs";
 from collections.abc import Iterator
 from typing import ClassVar, Final, Self
 
-from msgspec import field
 from msgspec.structs import replace
 
 from qsuper.errors import ConfigError
-from qsuper.location import Notice
 from qsuper.options import Option, Value
 from qsuper.plan import Command
 from qsuper.translate.blockdev import (
     RAW,
-    Aio,
     Cache,
     Image,
     Manner,
@@ -24,20 +21,25 @@ from qsuper.translate.blockdev import (
 )
 from qsuper.translate.chardev import Chardev
 from qsuper.translate.devices.base import Context, Device, common, placed
+from qsuper.translate.disk_facts import EJECTABLE, DiskFacts
 from qsuper.translate.disk_look import Look, VirtioBlock
 from qsuper.translate.disk_target import (
     DRIVE_BUSES,
+    NARROW,
     DiskBus,
     DiskKind,
-    Target,
     bus_of,
+    controller_model,
     drive_address,
+    drive_props,
+    misplaced,
     parse_target,
     qom_path,
 )
 from qsuper.translate.iotune import Iotune
 from qsuper.translate.model import Need
 from qsuper.translate.node import Node
+from qsuper.translate.parts.throttle import filter_groups
 from qsuper.translate.places import (
     Bus,
     DriveAddress,
@@ -53,7 +55,6 @@ from qsuper.translate.source import SourceType
 from qsuper.translate.storage import as_cdrom
 from qsuper.translate.virtio import virtio_address, virtio_driver, virtio_pci_kind
 
-_EJECTABLE: Final = (DiskKind.CDROM, DiskKind.FLOPPY)
 _BOOT_CLASS: Final = {DiskKind.CDROM: "cdrom", DiskKind.FLOPPY: "fd"}
 _ADDRESSES: Final = {
     DiskBus.VIRTIO: (PciAddress, MmioAddress),
@@ -63,7 +64,7 @@ _ADDRESSES: Final = {
 _LAST_NARROW_UNIT: Final = 7
 
 
-class Disk(Device, frozen=True, kw_only=True):
+class Disk(DiskFacts, frozen=True, kw_only=True):
     """A disk or drive."""
 
     TAG: ClassVar[str] = "disk"
@@ -71,31 +72,15 @@ class Disk(Device, frozen=True, kw_only=True):
     PCI_TURN: ClassVar[int] = PciTurn.DISK
     USB_TURN: ClassVar[int] = UsbTurn.DISK
 
-    kind: DiskKind = DiskKind.DISK
-    target: Target
-    bus_type: DiskBus
-    written_bus: DiskBus | None = None
-    """As the file has it, which decides on the order."""
-    source_type: SourceType = SourceType.FILE
-    image: Image | None = None
-    """None for an empty drive, and for a vhost-user disk."""
-    vhost_user: Chardev | None = None
-    is_readonly: bool = False
-    is_shareable: bool = False
-    copies_on_read: bool = False
-    iotune: Iotune = field(default_factory=Iotune)
-    manner: Manner = field(default_factory=Manner)
-    look: Look = field(default_factory=Look)
-    virtio: VirtioBlock = field(default_factory=VirtioBlock)
-    first_node: int = 0
-
     @classmethod
     def parse(cls, node: Node) -> Self:
         node.ignore("snapshot", "rawio")
         target_node = node.required_child("target")
-        target_node.ignore("tray")  # libvirt opens it by a monitor command, and forgets it
         target, driver = parse_target(target_node), node.child("driver")
         kind = node.enum("device", DiskKind, DiskKind.DISK)
+        # libvirt opens a tray by a monitor command, and forgets it
+        if target_node.get("tray") is not None and kind not in EJECTABLE:
+            raise target_node.error("tray= is for CD-ROM and floppy drives")
         written = target_node.enum("bus", DiskBus, None)
         default = DiskBus.FDC if kind is DiskKind.FLOPPY else None
         bus = written or default or bus_of(target, target_node)
@@ -126,6 +111,7 @@ class Disk(Device, frozen=True, kw_only=True):
             is_readonly=is_readonly,
             is_shareable=node.child("shareable") is not None,
             iotune=Iotune.parse(node),
+            throttles=filter_groups(node),
             copies_on_read=bool(driver.on_off("copy_on_read")) if driver else False,
             manner=Manner.parse(driver, is_floppy=kind is DiskKind.FLOPPY),
             look=Look.parse(node, driver, target_node),
@@ -189,6 +175,10 @@ class Disk(Device, frozen=True, kw_only=True):
     def node_count(self) -> int:
         if self.bus_type is DiskBus.SD:  # it has no block nodes
             return 0
+        return self._image_length + len(self.throttles)
+
+    @property
+    def _image_length(self) -> int:
         return self.image.length if self.image is not None else 1
 
     def numbered(self, first: int) -> Self:
@@ -204,9 +194,8 @@ class Disk(Device, frozen=True, kw_only=True):
             hint = "model='virtio-scsi' has room for more"
             yield self._error("its SCSI controller has no such place", hint=hint)
         for text in (
-            *self._unfit_source(context),
-            *self._unfit_kind(),
-            *self._unfit_driver(context),
+            *self.misfits(context),
+            *misplaced(self.kind, self.bus_type, self.target, is_readonly=self.is_readonly),
         ):
             yield self._error(text)
         for text in self.look.misfits(self.bus_type, is_lun=self.kind is DiskKind.LUN):
@@ -215,11 +204,6 @@ class Disk(Device, frozen=True, kw_only=True):
             yield from self.image.problems(context.site)
         if self.vhost_user is not None:
             yield from self.vhost_user.problems(context)
-
-    def notices(self, context: Context) -> Iterator[Notice]:
-        del context
-        if self.iotune.has_filters or (self.iotune.limits and self.bus_type is DiskBus.SD):
-            yield Notice(self.at, f"<disk> '{self.target.name}': limits of its speed are not set")
 
     def setup(self, context: Context) -> Iterator[Command]:
         del context
@@ -244,49 +228,6 @@ class Disk(Device, frozen=True, kw_only=True):
             if other.address == self.address and other_bus is self.bus_type:
                 yield self._error(f"its place is taken, by line {other.at.line}")
 
-    def _unfit_source(self, context: Context) -> Iterator[str]:
-        is_empty = self.image is None and self.vhost_user is None
-        if is_empty and (self.kind not in _EJECTABLE or self.bus_type is DiskBus.USB):
-            yield f"a {self.kind} on bus='{self.bus_type}' can't be empty: <source> is missing"
-        if self.vhost_user is not None and self.bus_type is not DiskBus.VIRTIO:
-            yield "a vhost-user disk goes with bus='virtio'"
-        image, is_lun = self.image, self.kind is DiskKind.LUN
-        if self.is_shareable and not self.is_readonly and image and image.format != RAW:
-            yield f"a <shareable> disk can't have format '{image.format}'"
-        if is_lun and not (image is not None and image.storage.is_scsi_unit):
-            yield "device='lun' is for type='block' and for iSCSI"
-        has_scsi = context.site.caps.has_prop("virtio-blk-pci", "scsi")
-        if is_lun and self.bus_type is DiskBus.VIRTIO and not has_scsi:
-            yield "this QEMU's virtio-blk can't pass SCSI commands through"
-
-    def _unfit_kind(self) -> Iterator[str]:
-        kind, bus = self.kind, self.bus_type
-        if (kind is DiskKind.FLOPPY) != (bus is DiskBus.FDC):
-            yield f"device='{kind}' does not go with bus='{bus}'"
-        elif kind is DiskKind.FLOPPY and self.target.prefix != "fd":
-            yield "a floppy's name begins with 'fd'"
-        elif kind is not DiskKind.FLOPPY and self.target.prefix == "fd":
-            yield "only a floppy's name begins with 'fd'"
-        if kind is DiskKind.CDROM and bus in (DiskBus.VIRTIO, DiskBus.SD):
-            yield f"bus='{bus}' has no CD-ROM drives"
-        if kind is DiskKind.LUN and bus not in (DiskBus.SCSI, DiskBus.VIRTIO):
-            yield f"device='lun' does not go with bus='{bus}'"
-        if kind is DiskKind.DISK and self.is_readonly and bus in (DiskBus.IDE, DiskBus.SATA):
-            yield f"a disk with bus='{bus}' can't be <readonly>"
-
-    def _unfit_driver(self, context: Context) -> Iterator[str]:
-        if self.bus_type is not DiskBus.VIRTIO and self.virtio != VirtioBlock():
-            yield "queues, I/O threads and virtio options are for bus='virtio'"
-        for thread in self.virtio.iothreads:
-            if thread not in context.domain.iothreads.ids:
-                yield f"I/O thread {thread} does not exist"
-        if self.virtio.iothread is not None and self.virtio.mapping:
-            yield "iothread= and <iothreads> exclude each other"
-        if self.copies_on_read and self.is_readonly:
-            yield "copy_on_read= is not for read-only disks"
-        if self.manner.aio is Aio.NATIVE and not self.manner.cache.is_direct:
-            yield "io='native' needs cache='none' or 'directsync'"
-
     # Options
 
     def options(self, context: Context) -> Iterator[Option]:
@@ -301,6 +242,12 @@ class Disk(Device, frozen=True, kw_only=True):
             node = f"libvirt-CoR-{self.target.name}"
             props = {"driver": "copy-on-read", "node-name": node, "file": drive, "discard": "unmap"}
             yield Option.json("blockdev", props)
+            drive = node
+        for number, group in enumerate(self.throttles, self.first_node + self._image_length):
+            node = f"libvirt-{number}-filter"
+            throttle = f"throttle-{group}"
+            own = {"driver": "throttle", "node-name": node, "throttle-group": throttle}
+            yield Option.json("blockdev", {**own, "file": drive})
             drive = node
         if self.vhost_user is not None:
             ident = f"chr-vu-{self.alias}"
@@ -350,36 +297,16 @@ class Disk(Device, frozen=True, kw_only=True):
     def _place(self, context: Context) -> dict[str, Value]:
         if not isinstance(self.address, DriveAddress):
             return placed(self, context)
-        place = self.address
-        alias = context.alias_of(str(self.bus_type), place.controller)
-        alias = alias or f"{self.bus_type}{place.controller}"
-        match self.bus_type:
-            case DiskBus.IDE:
-                return {"bus": f"{alias}.{place.bus}", "unit": place.unit}
-            case DiskBus.SATA:
-                return {"bus": f"{alias}.{place.unit}"}
-            case DiskBus.FDC:
-                return {"unit": place.unit}
-            case _:
-                return self._scsi_place(context, alias)
-
-    def _scsi_place(self, context: Context, alias: str) -> dict[str, Value]:
-        place = self._drive
-        props: dict[str, Value] = {"bus": f"{alias}.0"}
-        if self._is_narrow(context):
-            props["scsi-id"] = place.unit
-        else:
-            props |= {"channel": place.bus, "scsi-id": place.target, "lun": place.unit}
-        if self.kind is not DiskKind.LUN and context.site.caps.has_prop("scsi-hd", "device_id"):
+        props = drive_props(context, self.bus_type, self.address)
+        if self.bus_type is not DiskBus.SCSI or self.kind is DiskKind.LUN:
+            return props
+        if context.site.caps.has_prop("scsi-hd", "device_id"):
             props["device_id"] = self.look.serial or f"drive-{self.alias}"
         return props
 
     def _is_narrow(self, context: Context) -> bool:
-        """Tell whether it is on a bus of eight places, which QEMU numbers as targets."""
-        for device in context.devices("controller"):
-            if device.bus_key == (self.bus_type, self._drive.controller):
-                return getattr(device, "model", None) == "lsilogic"
-        return False
+        """Tell whether libvirt counts eight places on its bus."""
+        return controller_model(context, self.bus_type, self._drive.controller) == NARROW
 
 
 def _image(node: Node, kind: SourceType, device: DiskKind, driver: Node | None) -> Image | None:

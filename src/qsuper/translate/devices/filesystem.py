@@ -76,6 +76,7 @@ class Filesystem(Device, frozen=True, kw_only=True):
 
     TAG: ClassVar[str] = "filesystem"
     ALIAS: ClassVar[str] = "fs"
+    ALIAS_SKIPS_NAMED: ClassVar[bool] = True
     PCI_TURN: ClassVar[int] = PciTurn.FILESYSTEM
 
     driver: Driver

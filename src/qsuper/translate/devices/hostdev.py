@@ -39,7 +39,6 @@ class Kind(StrEnum):
     MDEV = "mdev"
     USB = "usb"
     SCSI_HOST = "scsi_host"
-    SCSI = "scsi"
 
 
 @unique
@@ -63,6 +62,7 @@ class Hostdev(Device, frozen=True, kw_only=True):
 
     TAG: ClassVar[str] = "hostdev"
     ALIAS: ClassVar[str] = "hostdev"
+    ALIAS_SKIPS_NAMED: ClassVar[bool] = True
     PCI_TURN: ClassVar[int] = PciTurn.HOSTDEV
     USB_TURN: ClassVar[int] = UsbTurn.HOSTDEV
 
@@ -81,13 +81,17 @@ class Hostdev(Device, frozen=True, kw_only=True):
     """Taken from the host, not seen by the guest."""
 
     @classmethod
+    def claims(cls, node: Node) -> bool:
+        return node.get("type") != "scsi"
+
+    @classmethod
     def parse(cls, node: Node) -> Self:
         if (mode := node.get("mode")) not in (None, "subsystem"):
             raise node.error(f"mode='{mode}' is not supported", hint="subsystem")
         kind = node.enum("type", Kind)
         node.ignore("managed")
         rawio = node.get("rawio")
-        if rawio is not None and kind is not Kind.SCSI:
+        if rawio is not None:
             raise node.error(f"rawio= is not for type='{kind}'", hint="remove it")
         fields, is_unassigned = _common(node)
         source, props = _source(node, kind)
@@ -214,10 +218,6 @@ def _source(node: Node, kind: Kind) -> tuple[str, Props]:
             if not wwpn.startswith("naa."):
                 raise source.error(f"wwpn='{wwpn}' is no name", hint="naa.5123456789abcde0")
             return wwpn, {"wwpn": wwpn}
-        case Kind.SCSI:
-            raise node.error(
-                "type='scsi' is not supported", hint="<disk type='block' device='lun'>"
-            )
 
 
 def _usb_source(source: Node) -> tuple[str, Props]:

@@ -69,6 +69,7 @@ class Interface(Device, frozen=True, kw_only=True):
 
     TAG: ClassVar[str] = "interface"
     ALIAS: ClassVar[str] = "net"
+    ALIAS_SKIPS_NAMED: ClassVar[bool] = True
     PCI_TURN: ClassVar[int] = PciTurn.INTERFACE
 
     kind: Kind
@@ -245,6 +246,7 @@ class HostInterface(Interface, frozen=True, kw_only=True):
     """A host's network card, given to the guest whole."""
 
     ALIAS: ClassVar[str] = "hostdev"
+    ALIAS_SKIPS_NAMED: ClassVar[bool] = True
     """They are counted with the host devices, and before them."""
     PCI_TURN: ClassVar[int] = PciTurn.HOSTDEV
 

@@ -154,7 +154,11 @@ class MemoryDevice(Device, frozen=True, kw_only=True):
         if isinstance(self.address, DimmAddress):
             return f"{self.model}{self.address.slot}"
         devices = (device for device in context.devices("memory"))
-        same = [device for device in devices if getattr(device, "model", None) is self.model]
+        same = [
+            device
+            for device in devices
+            if getattr(device, "model", None) is self.model and (device is self or not device.alias)
+        ]
         return f"{_ALIAS.get(self.model, 'mem')}{position(self, same)}"
 
     def pci_kind(self, context: Context) -> PciKind | None:

@@ -45,6 +45,7 @@ class Rng(Device, frozen=True, kw_only=True):
 
     TAG: ClassVar[str] = "rng"
     ALIAS: ClassVar[str] = "rng"
+    ALIAS_SKIPS_NAMED: ClassVar[bool] = True
     PCI_TURN: ClassVar[int] = PciTurn.RNG
 
     model: VirtioModel

@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # lxml costs 22 ms, and the supervisor of `up` must never loa
 
 
 def add_files(parser: argparse.ArgumentParser) -> None:
-    """Add FILE..., `--accel` and `--network`."""
+    """Add FILE..., `--accel`, `--network` and `--no-qemu-namespace`."""
     parser.add_argument("files", nargs="+", metavar="FILE", help="a domain XML file")
     parser.add_argument(
         "--accel",
@@ -28,6 +28,11 @@ def add_files(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME=STAND-IN",
         help="what stands in for a libvirt network: user, bridge:BRIDGE or passt",
+    )
+    parser.add_argument(
+        "--no-qemu-namespace",
+        action="store_true",
+        help="refuse <qemu:...> and emulators outside PATH, in files that are not trusted",
     )
 
 
@@ -59,6 +64,7 @@ def settings(args: argparse.Namespace) -> "Settings":
         networks=dict(map(parse_entry, args.network)),
         capabilities=getattr(args, "capabilities", None),
         host=getattr(args, "host", None),
+        is_trusted=not getattr(args, "no_qemu_namespace", False),
     )
 
 

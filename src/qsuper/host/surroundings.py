@@ -25,6 +25,7 @@ from qsuper.host.probe import (
     read_capabilities,
 )
 from qsuper.host.storage import Pool, read_pools
+from qsuper.host.trust import check_untrusted
 from qsuper.location import Notice
 from qsuper.plan import LogLimits
 from qsuper.translate.node import Node
@@ -65,6 +66,8 @@ class Settings(Struct, frozen=True, kw_only=True, eq=False):
     """A capabilities file; no emulator is asked, nor need there be one, nor KVM."""
     host: str | None = None
     """A directory with what another host has, in libvirt's and QEMU's own formats."""
+    is_trusted: bool = True
+    """Files may bring words for QEMU's command line, and an emulator."""
 
 
 class Surroundings:
@@ -81,7 +84,10 @@ class Surroundings:
 
         Raises:
             UnavailableError: there is none here.
+            ConfigErrors: it is not trusted, or more than that in the file.
         """
+        if not self._settings.is_trusted:
+            check_untrusted(root)
         try:
             named = _emulator_element(root)
             if named is None:

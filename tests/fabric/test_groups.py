@@ -317,6 +317,28 @@ def test_a_group_is_saved_and_restored(tmp_path: Path) -> None:
         wait_log("mailbox-dependency", f"signal {count + 5}\n")
 
 
+def test_save_and_restore_as_commands(tmp_path: Path) -> None:
+    load(tmp_path, "mailbox", private)
+
+    def qsuper(*words: str) -> str:
+        argv = [sys.executable, "-m", "qsuper", *words]
+        done = subprocess.run(
+            argv, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    qsuper("up", "-d", "mailbox.xml")
+    try:
+        told = " (with mailbox-dependency)\n"
+        assert qsuper("save", "mailbox", "saved") == f"Domain 'mailbox' saved to saved{told}"
+        assert qsuper("list", "--format", "json").count("running") == 0
+        assert qsuper("restore", "saved") == f"Domain 'mailbox' restored{told}"
+        assert qsuper("domstate", "mailbox-dependency") == "running\n"
+    finally:
+        qsuper("destroy", "--all")
+
+
 def test_what_cannot_be_saved_runs_on(tmp_path: Path) -> None:
     directory = tmp_path / "saved"
     with supervised(load(tmp_path, "mailbox")) as supervisor:

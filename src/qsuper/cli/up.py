@@ -94,6 +94,7 @@ def _add_directory(parser: argparse.ArgumentParser) -> None:
         exit_from=None,
         keep_dependencies=False,
         bind=False,
+        adopt=False,
         timeout=None,
         grace=10.0,
     )

@@ -6,7 +6,7 @@ from typing import Final
 from qsuper.errors import ConfigError
 from qsuper.translate.node import Node
 
-_REFUSED: Final = {
+REFUSED: Final = {
     "launchSecurity": "encrypted guests are not supported yet",
     "keywrap": "only s390x guests have it, which are not supported",
     "bootloader": "only Xen guests have it",
@@ -21,5 +21,5 @@ def accept_harmless(node: Node) -> None:
 
 def refused(node: Node) -> Iterator[ConfigError]:
     """Give an error for each element of `<domain>` that the guest would miss."""
-    for found in node.children(*_REFUSED):
-        yield found.error(_REFUSED[found.tag], hint="remove it")
+    for found in node.children(*REFUSED):
+        yield found.error(REFUSED[found.tag], hint="remove it")

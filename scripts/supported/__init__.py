@@ -1,0 +1,1 @@
+"""What of libvirt's XML qsuper supports, found out by watching the translation read."""

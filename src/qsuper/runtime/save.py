@@ -12,7 +12,7 @@ import contextlib
 import os
 import shutil
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import trio
 from msgspec.structs import replace
@@ -165,8 +165,9 @@ def _file(name: str) -> str:
 
 def _plain(error: BaseException) -> BaseException:
     """Give the first error of a group, meant for the user."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    if isinstance(error, OSError):
-        return QsuperError(f"{error.filename or 'save'}: {error.strerror}")
-    return error
+    first = error
+    while isinstance(first, BaseExceptionGroup):
+        first = cast("BaseExceptionGroup[BaseException]", first).exceptions[0]
+    if isinstance(first, OSError):
+        return QsuperError(f"{first.filename or 'save'}: {first.strerror}")
+    return first

@@ -68,7 +68,7 @@ def ensure_private(path: str) -> str:
         QsuperError: it cannot be made, or as of `check_private`.
     """
     try:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+        make_private(os.path.dirname(path))
         with contextlib.suppress(FileExistsError):
             os.mkdir(path, 0o700)
     except OSError as error:
@@ -78,6 +78,22 @@ def ensure_private(path: str) -> str:
             f"{path}: cannot be made: {reason} (QSUPER_RUNTIME_DIR can name another place)"
         ) from error
     return check_private(path)
+
+
+def make_private(path: str) -> None:
+    """Make the directory *path*, and those above it that are missing, with mode 0700.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    if os.path.isdir(path):
+        return
+    make_private(os.path.dirname(path))
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise
 
 
 def check_parent(path: str) -> None:

@@ -212,7 +212,7 @@ def detach(plan: GroupPlan) -> None:
         os.setsid()
     path = os.path.join(paths.domain_state_dir(plan.name), "supervisor.log")
     try:
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        paths.make_private(os.path.dirname(path))
         log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
         null = os.open(os.devnull, os.O_RDWR)
     except OSError as error:

@@ -240,7 +240,7 @@ def _remember(key: dict[str, Any], transcript: Transcript) -> None:
     path = _cache_file(key)
     fresh = f"{path}.{os.getpid()}"
     with contextlib.suppress(OSError):
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        paths.make_private(os.path.dirname(path))
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         try:
             with open(descriptor, "w", encoding="ascii") as file:

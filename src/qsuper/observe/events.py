@@ -51,7 +51,7 @@ class EventLog:
             path = os.path.join(paths.domain_state_dir(name), FILE)
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
             try:
-                os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+                paths.make_private(os.path.dirname(path))
                 self._files[name] = os.open(path, flags, 0o600)
             except OSError as error:
                 self.close()

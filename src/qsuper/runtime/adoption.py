@@ -161,7 +161,7 @@ def _outside(member: Member, path: str) -> Iterator[str]:
 
 def _log(home: Home) -> Log:
     try:
-        os.makedirs(home.state_dir, mode=0o700, exist_ok=True)
+        paths.make_private(home.state_dir)
     except OSError as error:
         raise QsuperError(f"{home.state_dir}: {error.strerror}") from error
     log = Log(os.path.join(home.state_dir, QEMU_LOG))

@@ -206,7 +206,7 @@ def _spawn(
 
 def _ensure_state_dir(path: str) -> None:
     try:
-        os.makedirs(path, mode=0o700, exist_ok=True)
+        paths.make_private(path)
     except OSError as error:
         hint = "XDG_STATE_HOME says where logs are kept"
         raise QsuperError(f"{path}: {error.strerror} ({hint})") from error

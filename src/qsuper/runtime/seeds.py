@@ -4,6 +4,7 @@ import contextlib
 import os
 from collections.abc import Iterable
 
+from qsuper import paths
 from qsuper.errors import QsuperError
 from qsuper.plan import Seed
 
@@ -18,7 +19,7 @@ def plant(seeds: Iterable[Seed]) -> None:
         if os.path.exists(seed.path):
             continue
         try:
-            os.makedirs(os.path.dirname(seed.path), mode=0o700, exist_ok=True)
+            paths.make_private(os.path.dirname(seed.path))
             _copy(seed)
         except OSError as error:
             raise QsuperError(f"{error.filename or seed.path}: {error.strerror}") from error

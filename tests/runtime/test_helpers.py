@@ -161,6 +161,12 @@ def test_a_helper_that_cannot_start_says_so(tmp_path: Path, port: int) -> None:
         assert f"'-t 127.0.0.1/{port}:22'" in error
         assert supervisor.wait_ended() == 1
         assert leftovers() == []
+    (tmp_path / "a,b").rmdir()
+    with Supervisor(plan, detached=True) as supervisor:
+        error = supervisor.wait_report()["error"]
+        assert "fs0-virtiofsd ended with status 1: failed to stat source" in error
+        assert supervisor.wait_ended() == 1
+        assert leftovers() == []
 
 
 @needs_helpers

@@ -15,7 +15,7 @@ from qsuper.plan import Member, Role
 from qsuper.runtime import policy, rundir, states
 from qsuper.runtime.ending import end_process
 from qsuper.runtime.helpers import Helpers
-from qsuper.runtime.helping import Completion, end_helpers
+from qsuper.runtime.helping import Completion
 from qsuper.runtime.launch import Home, Launched, Past, launch
 from qsuper.runtime.monitors import Monitors
 from qsuper.runtime.policy import Backoff, Then
@@ -134,7 +134,7 @@ class Guest:
     def failure(self, why: str = "") -> EmulatorError:
         """Give why it did not start: QEMU's own words, else *why*."""
         said = self._launched.log.tail() or why or _fate(self.status)
-        return EmulatorError(f"{self.name}: QEMU did not start: {said}")
+        return EmulatorError(f"{self.name}: QEMU did not start: {self.completion.blame}{said}")
 
     def change(self, state: State, reason: Reason) -> None:
         """Note where it stands now, and say so if that is news."""
@@ -181,11 +181,10 @@ class Guest:
                 await self._monitors.drained()
             nursery.cancel_scope.cancel()
         self.status = self.process.status()
-        self.completion.look_back(self.helpers)
         self._note_end()
+        await self.completion.end(self.helpers)
         self.gone.set()
         self.settled.set()
-        await end_helpers(self.helpers)
         if self.standing.state is not State.CRASHED or not self._restarts():
             return False
         return await self._restart(trio.current_time() - began_s)

@@ -17,6 +17,10 @@ Json = Any  # whatever QEMU says
 Emit = Callable[[str, str, Mapping[str, Json]], None]
 """Takes an event, the domain's name, and details."""
 
+_READY_WITHIN_S: Final = 20.0
+"""It takes milliseconds."""
+_ENDS_WITHIN_S: Final = 0.5
+"""By itself, after QEMU: also milliseconds."""
 _TERM_WITHIN_S: Final = 2.0
 
 
@@ -76,10 +80,20 @@ class Completion:
             for helper in helpers:
                 nursery.start_soon(self._watch, helper)
 
-    def look_back(self, helpers: Helpers) -> None:
-        """Take note of who has failed, when QEMU has just ended."""
+    async def end(self, helpers: Helpers) -> None:
+        """End the helpers of a QEMU that has ended, and take note of who had failed."""
+        helpers.kill_stopped()
+        for number, within_s in (None, _ENDS_WITHIN_S), (signal.SIGTERM, _TERM_WITHIN_S):
+            if number is not None:
+                helpers.kill(number)
+            with trio.move_on_after(within_s) as scope:
+                for helper in helpers:
+                    await trio.lowlevel.wait_readable(helper.process.pidfd)
+            if not scope.cancelled_caught:
+                break
         said = helpers.blame()
         self.blame = f"{said}; " if said else ""
+        helpers.end_now()
 
     async def _watch(self, helper: RunningHelper) -> None:
         await trio.lowlevel.wait_readable(helper.process.pidfd)
@@ -107,12 +121,16 @@ async def complete(
 
     Raises:
         EmulatorError: a helper has failed.
+        TimedOutError: a helper is not ready in time.
         CommandError: QEMU refuses.
         QsuperError: QEMU does not answer.
     """
     for helper in helpers:
         if helper.ready_fd is not None:
-            await trio.lowlevel.wait_readable(helper.ready_fd)
+            with trio.move_on_after(_READY_WITHIN_S) as scope:
+                await trio.lowlevel.wait_readable(helper.ready_fd)
+            if scope.cancelled_caught:
+                raise TimedOutError(f"{helper.name} was not ready within {_READY_WITHIN_S:g} s")
             if not os.read(helper.ready_fd, 64):
                 await trio.lowlevel.wait_readable(helper.process.pidfd)
                 helper.settle()
@@ -123,15 +141,6 @@ async def complete(
             await execute(one.name, one.arguments)
         except CommandError as error:
             raise CommandError(f"QEMU refuses {one.name}: {error}") from error
-
-
-async def end_helpers(helpers: Helpers) -> None:
-    """End the helpers of a QEMU that has ended: SIGTERM, then SIGKILL."""
-    helpers.kill(signal.SIGTERM)
-    with trio.move_on_after(_TERM_WITHIN_S):
-        for helper in helpers:
-            await trio.lowlevel.wait_readable(helper.process.pidfd)
-    helpers.end_now()
 
 
 async def _plug(cpu: PlugCpu, execute: Execute) -> Command:

@@ -9,6 +9,7 @@ from typing import Final
 from qsuper.errors import QsuperError
 
 _TAIL_BYTES: Final = 4096  # for an error
+_MOST_CHARS: Final = 1000
 _PREFIX: Final = re.compile(r"^(?:\d{4}-\d\d-\d\dT\S+Z )?(?:\S*qemu-\S+: )?", re.MULTILINE)
 """A timestamp, and QEMU's name."""
 _CHATTER: Final = re.compile(
@@ -54,4 +55,5 @@ class Log:
             file.seek(max(self._start, size - _TAIL_BYTES))
             lines = _PREFIX.sub("", file.read().decode(errors="replace")).split("\n")
         said = list(filter(None, lines))
-        return "; ".join([line for line in said if not _CHATTER.match(line)] or said)
+        text = "; ".join([line for line in said if not _CHATTER.match(line)] or said)
+        return text if len(text) <= _MOST_CHARS else f"... {text[-_MOST_CHARS:]}"

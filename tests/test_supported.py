@@ -29,8 +29,6 @@ IN_NO_DOMAIN = frozenset(
     devices/hostdev@sgio
     devices/interface/virtualport
     devices/interface/vlan
-    features/hap
-    features/privnet
     features/ras
     features/xen@state
     os/nvram/auth/secret

@@ -13,6 +13,8 @@ from scripts.supported.witness import Attribute, Place, Places
 
 _ROOT: Final = Path(__file__).parents[2]
 _PAGE: Final = _ROOT / "docs" / "xml-support.md"
+_DOMAINS: Final = _ROOT / "tests" / "domains"
+"""Those in partial/ are wrong in part, those in refused/ hold what is refused and no more."""
 _SOURCE: Final = _ROOT / "src" / "qsuper" / "translate"
 _MOST_WORDS: Final = 30
 _HEAD: Final = """\
@@ -44,11 +46,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def page() -> str:
     """Give the page's text."""
-    places = watched((_ROOT / "tests" / "domains").rglob("*.xml"))
-    return "\n".join((_HEAD, *_tables(places), *_warned(), *_refused())) + "\n"
+    places = watched(_DOMAINS.rglob("*.xml"))
+    taken = watched(path for path in _DOMAINS.rglob("*.xml") if path.parent.name != "refused")
+    refused = {path for path in places if _is_met(path, places) and not _is_met(path, taken)}
+    return "\n".join((_HEAD, *_tables(places, refused), *_warned(), *_refused())) + "\n"
 
 
-def _tables(places: Places) -> Iterator[str]:
+def _is_met(path: str, places: Places) -> bool:
+    return path in places and places[path].is_met
+
+
+def _tables(places: Places, refused: set[str]) -> Iterator[str]:
     heading = None
     for path in sorted(places):
         steps = path.split("/")
@@ -58,12 +66,12 @@ def _tables(places: Places) -> Iterator[str]:
             yield f"\n## {_code(section or 'domain')}\n"
             yield "| element | attribute | values | |"
             yield "|---|---|---|---|"
-        yield from _rows(path, places[path])
+        yield from _rows(path, places[path], is_refused=path in refused)
 
 
-def _rows(path: str, place: Place) -> Iterator[str]:
+def _rows(path: str, place: Place, *, is_refused: bool) -> Iterator[str]:
     name = _code(path or "domain")
-    what = "refused" if path in REFUSED else _status(is_idle=place.is_idle)
+    what = "refused" if is_refused else _status(is_idle=place.is_idle)
     values = _values(place.text) if place.text else ""
     yield f"| {name} | | {values} | {what} |"
     for attribute, known in sorted(place.attributes.items()):

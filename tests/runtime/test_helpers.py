@@ -11,6 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from qsuper import paths
+from qsuper.control.adopt import adopt
 from qsuper.errors import UnavailableError
 from qsuper.host.helpers import with_helpers
 from qsuper.host.load import Settings, load_group
@@ -185,6 +186,24 @@ def test_no_helper_blocks_the_next_start(tmp_path: Path, port: int) -> None:
             assert helpers().keys() == pids.keys()
             second.ask("destroy", domain="A")
             assert second.wait_ended() == 0
+    assert leftovers() == []
+
+
+@needs_helpers
+def test_a_successor_watches_and_ends_them(tmp_path: Path, port: int) -> None:
+    with supervised(whole(tmp_path, port)) as supervisor:
+        pids = helpers()
+        os.kill(supervisor.process.pid, signal.SIGKILL)
+        supervisor.process.wait()
+        successor = adopt("A").pid
+        assert successor
+        assert supervisor.ask("info", domain="A")["helpers"] == pids
+        os.kill(pids["tpm0-swtpm"], signal.SIGKILL)
+        wait_loss("tpm0-swtpm")
+        assert supervisor.ask("info", domain="A")["helpers"]["tpm0-swtpm"] is None
+        supervisor.ask("destroy", domain="A")
+        wait_gone(pids)
+        wait_pid(successor)
     assert leftovers() == []
 
 

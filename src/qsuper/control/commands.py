@@ -76,6 +76,8 @@ class Commands:
         }
 
     async def _list(self, _: Arguments) -> Json:
+        for guest in self._group.live:
+            guest.look()
         return {"domains": self.status()["domains"]}
 
     async def _status(self, _: Arguments) -> Json:

@@ -34,3 +34,10 @@ async def end_process(process: Process, monitor: Monitor | None, gone: trio.Even
             await gone.wait()
             return
     process.kill(signal.SIGKILL)
+
+
+def fate(status: int | None) -> str:
+    """Tell how a process ended."""
+    if status is not None and status < 0:
+        return f"it was ended by {signal.Signals(-status).name}"
+    return f"it ended with status {status}"

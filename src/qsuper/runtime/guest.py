@@ -1,8 +1,6 @@
 """One domain while it runs: a QEMU process, its monitors, and what its end leads to."""
 
 import contextlib
-import os
-import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
@@ -13,7 +11,8 @@ from qsuper.errors import EmulatorError, QsuperError, TimedOutError
 from qsuper.fabric.group import Fabric
 from qsuper.plan import Member, Role
 from qsuper.runtime import policy, rundir, states
-from qsuper.runtime.ending import end_process
+from qsuper.runtime.coredump import dump_core
+from qsuper.runtime.ending import end_process, fate
 from qsuper.runtime.helpers import Helpers
 from qsuper.runtime.helping import Completion
 from qsuper.runtime.launch import Home, Launched, Past, launch
@@ -21,17 +20,15 @@ from qsuper.runtime.monitors import Monitors
 from qsuper.runtime.policy import Backoff, Then
 from qsuper.runtime.qmp import CommandError
 from qsuper.runtime.states import Reason, Standing, State
-from qsuper.runtime.sync import Link
+from qsuper.runtime.sync import Link, answers
 
 Json = Any  # whatever QEMU says
 Emit = Callable[[str, str, Mapping[str, Json]], None]
 """Takes an event, the domain's name, and details."""
 
-ANSWER_WITHIN_S: Final = 5.0
+ANSWER_WITHIN_S: Final = 2.0
 """How long a monitor may take for a command that QEMU does at once."""
-_LAST_WORDS_WITHIN_S: Final = 1.0
-"""For the events that tell why a QEMU has ended."""
-_DUMP_WITHIN_S: Final = 600.0
+_LAST_WORDS_WITHIN_S: Final = 1.0  # for the events that tell why a QEMU has ended
 
 _STATE_EVENTS: Final = frozenset(
     {"STOP", "RESUME", "RESET", "SHUTDOWN", "SUSPEND", "WAKEUP", "GUEST_PANICKED", "WATCHDOG"}
@@ -133,7 +130,7 @@ class Guest:
 
     def failure(self, why: str = "") -> EmulatorError:
         """Give why it did not start: QEMU's own words, else *why*."""
-        said = self._launched.log.tail() or why or _fate(self.status)
+        said = self._launched.log.tail() or why or fate(self.status)
         return EmulatorError(f"{self.name}: QEMU did not start: {self.completion.blame}{said}")
 
     def change(self, state: State, reason: Reason) -> None:
@@ -277,6 +274,7 @@ class Guest:
         with trio.move_on_after(within_s):
             return await monitor.execute(name, arguments)
         self.change(State.UNRESPONSIVE, Reason.TIMED_OUT)
+        self._start(self._look)  # the answer to this one tells when it can answer again
         raise TimedOutError(f"{self.name}: QEMU's monitor gave no answer within {within_s:g} s")
 
     async def refresh(self) -> None:
@@ -290,6 +288,17 @@ class Guest:
             if changes == self._changes:  # else what it said may be older than what we know
                 self.change(*states.OF_RUN_STATE.get(status, (State.PAUSED, Reason.UNKNOWN)))
                 return
+
+    def look(self) -> None:
+        """Have it noticed within 2 s if QEMU does not answer any more; does not wait."""
+        if self.standing.state is not State.UNRESPONSIVE:
+            self._start(self._look)
+
+    async def _look(self) -> None:
+        if (link := self.link) and not await answers(link):
+            self.change(State.UNRESPONSIVE, Reason.TIMED_OUT)
+        elif self.standing.state is State.UNRESPONSIVE:
+            await self.refresh()
 
     def answered_late(self) -> None:
         if self._nursery and self.standing.state is State.UNRESPONSIVE:
@@ -338,10 +347,8 @@ class Guest:
             await self._reset_and_go()
 
     async def _dump(self) -> None:
-        path = os.path.join(self.home.state_dir, time.strftime("core-%Y%m%d-%H%M%S"))
-        arguments = {"paging": False, "protocol": f"file:{path}"}
         try:
-            await self.command("dump-guest-memory", arguments, within_s=_DUMP_WITHIN_S)
+            path = await dump_core(self.command, self.home.state_dir)
         except QsuperError as error:
             self._emit("DUMP_FAILED", self.name, {"message": str(error)})
         else:
@@ -391,9 +398,3 @@ class Guest:
         self.helpers.kill_stopped()
         monitor = None if self.state is State.UNRESPONSIVE else self._monitors.qmp
         await end_process(self.process, monitor, self.gone)
-
-
-def _fate(status: int | None) -> str:
-    if status is not None and status < 0:
-        return f"it was ended by {signal.Signals(-status).name}"
-    return f"it ended with status {status}"

@@ -33,11 +33,11 @@ class Answer(NamedTuple):
 
 
 class Waiting:
-    """One verb's wait for one member's answer."""
+    """One wait for one member's answer."""
 
-    def __init__(self, verb: Verb) -> None:
-        """Start to wait."""
-        self.event = QMP_EVENT[verb]
+    def __init__(self, event: str) -> None:
+        """Start to wait for an answer, and for the event before it; empty for none."""
+        self.event = event
         self.answered = trio.Event()
         self.at_us: int | None = None
         self.error = ""
@@ -191,7 +191,7 @@ async def signal_all(links: Mapping[str, Link], verb: Verb) -> dict[str, Answer 
     """
     number = next(_numbers)
     line = b'{"execute":"%s","id":%d}\n' % (QMP_COMMAND[verb].encode(), number)
-    waits = {name: Waiting(verb) for name in links}
+    waits = {name: Waiting(QMP_EVENT[verb]) for name in links}
     for name, link in links.items():
         link.send(line, number, waits[name])
     with trio.move_on_after(ANSWER_WITHIN_S):
@@ -203,6 +203,16 @@ async def signal_all(links: Mapping[str, Link], verb: Verb) -> dict[str, Answer 
         name: Answer(waiting.at_us, waiting.error) if waiting.answered.is_set() else None
         for name, waiting in waits.items()
     }
+
+
+async def answers(link: Link) -> bool:
+    """Tell whether a QEMU answers within 2 s; a later answer is told by `Link.late`."""
+    number, waiting = next(_numbers), Waiting("")
+    link.send(b'{"execute":"query-status","id":%d}\n' % number, number, waiting)
+    with trio.move_on_after(ANSWER_WITHIN_S):
+        await waiting.answered.wait()
+    link.forget(number)
+    return waiting.answered.is_set()
 
 
 def skew_us(answers: Mapping[str, Answer | None]) -> int | None:

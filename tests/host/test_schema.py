@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from qsuper.host.describe import describe_domain
 from qsuper.host.files import read_xml
-from qsuper.host.load import Accel, Settings, describe_domain
+from qsuper.host.load import Accel, Settings
 from qsuper.host.schema import DEFAULT_PATH, libvirt_notices
 
 ROOT = Path(__file__).parents[2]

@@ -5,7 +5,7 @@ import argparse
 from qsuper.cli.loading import add_elsewhere, add_files, settings, warn
 from qsuper.cli.main import report
 from qsuper.errors import QsuperError
-from qsuper.host.load import describe_domain
+from qsuper.host.describe import describe_domain
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -13,22 +13,20 @@ from qsuper.host.members import Found, check_domain, find_members
 from qsuper.host.surroundings import Accel, Settings, Surroundings
 from qsuper.location import Notice
 from qsuper.plan import GroupPlan, LaunchPlan, Member
-from qsuper.translate.dump import dump
 from qsuper.translate.group import Judged, group_problems, shared_rams
-from qsuper.translate.model import Context, Translation
+from qsuper.translate.model import Translation
 from qsuper.translate.passes import translate
 from qsuper.translate.site import SharedRam
 
 __all__ = [
     "Accel",
-    "Described",
     "Loaded",
     "LoadedDomain",
     "Settings",
-    "describe_domain",
     "load_domain",
     "load_found",
     "load_group",
+    "translated",
 ]
 
 
@@ -46,13 +44,6 @@ class LoadedDomain(NamedTuple):
     notices: tuple[Notice, ...]
 
 
-class Described(NamedTuple):
-    """A domain with everything filled in."""
-
-    xml: str
-    notices: tuple[Notice, ...]
-
-
 def load_domain(path: str, settings: Settings) -> LoadedDomain:
     """Translate the domain in one file; its dependencies are not looked at.
 
@@ -62,22 +53,15 @@ def load_domain(path: str, settings: Settings) -> LoadedDomain:
         EmulatorError, TimedOutError: its emulator does not say what it can do.
         UsageError: the settings or the configuration make no sense.
     """
-    _, translation = _alone(path, settings)
+    _, translation = translated(path, settings)
     return LoadedDomain(translation.plan, translation.notices)
 
 
-def describe_domain(path: str, settings: Settings) -> Described:
-    """Give the domain in one file as XML with everything filled in.
+def translated(path: str, settings: Settings) -> tuple[XmlFile, Translation]:
+    """Give the file at *path* with what became of it.
 
     Raises: as `load_domain`.
     """
-    file, translation = _alone(path, settings)
-    domain = replace(translation.domain, emulator=translation.plan.emulator)
-    xml = dump(file.root, Context(domain, translation.site))
-    return Described(xml, translation.notices)
-
-
-def _alone(path: str, settings: Settings) -> tuple[XmlFile, Translation]:
     file = read_xml(path)
     check_domain(file.root)
     surroundings = _surroundings(settings)

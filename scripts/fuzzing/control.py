@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from qsuper import paths
 from qsuper.control.client import Connection
@@ -31,7 +31,21 @@ _VERBS: Final = (
     "list", "status", "info", "suspend", "resume", "destroy", "shutdown", "down", "reset",
     "reboot", "qmp", "console", "events",
 )  # fmt: skip
-_ODD: Final = (None, True, 0, -1, 1e308, "", "A\0", "../A", "x" * 5000, [], [[]], {}, {"a": {}})
+_ODD: Final[tuple[Any, ...]] = (
+    None,
+    True,
+    0,
+    -1,
+    1e308,
+    "",
+    "A\0",
+    "../A",
+    "x" * 5000,
+    [],
+    [[]],
+    {},
+    {"a": {}},
+)
 
 Attack = Callable[[random.Random], bytes]
 
@@ -53,7 +67,7 @@ def _flipped(dice: random.Random) -> bytes:
 
 
 def _wrong_types(dice: random.Random) -> bytes:
-    message = {
+    message: dict[str, Any] = {
         "execute": dice.choice((*_VERBS, *_ODD)),
         "arguments": dice.choice((*_ODD, {"domain": dice.choice(_ODD)}, {"group": 1})),
         "id": dice.choice(_ODD),

@@ -22,6 +22,7 @@ _SHORTEST_S: Final = 0.02
 _LONGEST_S: Final = 5.0
 _GROWTH: Final = 4  # times as fast as before, until the next look
 _SPARE_BYTES_PER_S: Final = 1 << 20
+_FASTEST_BYTES_PER_S: Final = 2 << 30  # a burst as fast as that must not fill what is free
 
 
 async def keep_small(
@@ -85,6 +86,7 @@ class _Keeper:
         now_s = trio.current_time()
         try:
             size = os.stat(path).st_size
+            disk = os.statvfs(path)
         except OSError:
             return _LONGEST_S  # somebody has removed it
         before_s, before = self._seen.get(path, (now_s, size))
@@ -95,7 +97,12 @@ class _Keeper:
             return _LONGEST_S if path in self._hopeless else 0.0
         rate = max(0, size - before) / max(now_s - before_s, _SHORTEST_S)
         room += self._limits.max_bytes // 4  # so much over it does no harm
-        return min(_LONGEST_S, room / (_GROWTH * rate + _SPARE_BYTES_PER_S))
+        free = disk.f_bavail * disk.f_frsize
+        return min(
+            _LONGEST_S,
+            room / (_GROWTH * rate + _SPARE_BYTES_PER_S),
+            free / _FASTEST_BYTES_PER_S,
+        )
 
     def cut(self, path: str) -> None:
         """Cut a file that is too long; in a thread."""

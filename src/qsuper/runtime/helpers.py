@@ -25,8 +25,6 @@ from qsuper.runtime.rundir import Rundir
 from qsuper.runtime.survivors import HELPERS
 
 _SETUP_WITHIN_S: Final = 60.0
-_OURS: Final = (None, 0, -signal.SIGTERM)
-"""How a helper ends whom nothing has gone wrong with."""
 _ANYBODY_MAY_WRITE: Final = 0o622
 
 
@@ -126,8 +124,7 @@ class Helpers:
         for helper in self._running:
             if helper.has_ended:
                 helper.settle()
-        failed = (helper for helper in self._running if helper.status not in _OURS)
-        return "; ".join(helper.failure() for helper in failed)
+        return "; ".join(helper.failure() for helper in self._running if helper.status)
 
     def kill_stopped(self) -> None:
         """Kill those that a signal has stopped: QEMU may wait for one, and cannot end then."""

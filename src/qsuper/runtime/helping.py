@@ -82,17 +82,12 @@ class Completion:
 
     async def end(self, helpers: Helpers) -> None:
         """End the helpers of a QEMU that has ended, and take note of who had failed."""
-        helpers.kill_stopped()
-        for number, within_s in (None, _ENDS_WITHIN_S), (signal.SIGTERM, _TERM_WITHIN_S):
-            if number is not None:
-                helpers.kill(number)
-            with trio.move_on_after(within_s) as scope:
-                for helper in helpers:
-                    await trio.lowlevel.wait_readable(helper.process.pidfd)
-            if not scope.cancelled_caught:
-                break
-        said = helpers.blame()
+        are_gone = await _have_ended(helpers, _ENDS_WITHIN_S)
+        said = helpers.blame()  # before they get a signal of ours
         self.blame = f"{said}; " if said else ""
+        if not are_gone:
+            helpers.kill(signal.SIGTERM)
+            await _have_ended(helpers, _TERM_WITHIN_S)
         helpers.end_now()
 
     async def _watch(self, helper: RunningHelper) -> None:
@@ -141,6 +136,13 @@ async def complete(
             await execute(one.name, one.arguments)
         except CommandError as error:
             raise CommandError(f"QEMU refuses {one.name}: {error}") from error
+
+
+async def _have_ended(helpers: Helpers, within_s: float) -> bool:
+    with trio.move_on_after(within_s) as scope:
+        for helper in helpers:
+            await trio.lowlevel.wait_readable(helper.process.pidfd)
+    return not scope.cancelled_caught
 
 
 async def _plug(cpu: PlugCpu, execute: Execute) -> Command:

@@ -125,7 +125,7 @@ class Campaign:
         finished(command)
         # Its supervisor goes on, and so does a successor that it has started.
         wait_until(lambda: self.lab.run("adopt", group.name).status in (0, 1), _SETTLES_WITHIN_S)
-        self.orphaned.discard(group.name)
+        self._adopted(group)
         self._pause(0.5)
         self._learn(group)
 
@@ -217,7 +217,14 @@ class Campaign:
             self.want[name] = state
 
     def _adopted(self, group: Group) -> None:
-        """A successor is there: it has acted on what happened before it came."""
+        """Where a successor is there, it has acted on what happened before it came.
+
+        A verb on a member that is known to have ended starts none.
+        """
+        if not self.lab.supervisor(group.name) and (
+            f"groups/{group.name}" in self.lab.directories()
+        ):
+            return
         self.orphaned.discard(group.name)
         if self.want[group.name] is None:
             self._set(group, None)

@@ -76,14 +76,21 @@ def roll_back(members: Sequence[tuple[Home, Launched]]) -> None:
 
 
 def strays(group: Rundir) -> Iterator[Rundir]:
-    """Take the domains' directories that name the group and are nobody's; no QEMU is in them."""
+    """Take the domains' directories that are nobody's and name the group, or as yet none.
+
+    No QEMU is in them. One without a name was being made when its supervisor was killed.
+    """
     domains = os.path.join(paths.runtime_dir(), "domains")
     for name in sorted(os.listdir(domains)) if os.path.isdir(domains) else ():
         path = os.path.join(domains, name)
-        if belongs(path, group.path) and (taken := Rundir.take(path)):
-            if belongs(path, group.path) and survivor(path) is None:
+        if _is_stray(path, group) and (taken := Rundir.take(path)):
+            if _is_stray(path, group) and survivor(path) is None:
                 yield taken
             taken.abandon()
+
+
+def _is_stray(path: str, group: Rundir) -> bool:
+    return belongs(path, group.path) or not os.path.lexists(os.path.join(path, rundir.GROUP))
 
 
 def belongs(directory: str, group: str) -> bool:

@@ -25,7 +25,7 @@ def load(directory: str) -> GroupPlan:
         raise QsuperError(f"{path}: {error.strerror}") from error
     except ValueError as error:
         raise QsuperError(f"{path}: {error}") from error
-    return GroupPlan(tuple(_placed(member, directory) for member in plan.members))
+    return replace(plan, members=tuple(_placed(member, directory) for member in plan.members))
 
 
 def _placed(member: Member, directory: str) -> Member:

@@ -39,7 +39,6 @@ DEVICES = """
 </graphics>
 <video><model type='vga' vram='32768' primary='yes'><resolution x='800' y='600'/></model></video>
 <video><model type='virtio' heads='2'/></video>
-<video><model type='bochs'/></video>
 <audio id='1' type='none' timerPeriod='500'><output mixingEngine='yes'>
   <settings frequency='44100' channels='2' format='s16'/></output></audio>
 <audio id='2' type='file' path='out,put.wav'/>

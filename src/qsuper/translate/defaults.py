@@ -16,6 +16,8 @@ from qsuper.translate.controllers import UNINDEXED, Devices, inserted, supply
 from qsuper.translate.families import FAMILIES
 from qsuper.translate.model import Context, Device, Domain, Need
 from qsuper.translate.parse import ordered
+from qsuper.translate.parts.features import Ioapic
+from qsuper.translate.remapping import needs_remapping
 from qsuper.translate.site import HostData
 
 _NAMESPACE: Final = UUID("6c1b2a5e-6a5b-5b0e-9d59-5d3ec1b7b0ad")  # any one, but always this one
@@ -42,8 +44,16 @@ def fill_in(context: Context) -> Context:
         raise ConfigErrors(errors)
     domain = context.domain
     firmware = domain.os.defaulted(context.site, name=domain.name, pm=domain.pm)
-    numa = domain.numa.defaulted(domain.vcpu)
-    context = replace(context, domain=replace(domain, os=firmware, numa=numa))
+    memory = domain.memory
+    plugged_bytes = sum(device.plugged_bytes for device in domain.devices)
+    left_bytes = (memory.size_bytes or 0) - plugged_bytes
+    numa = domain.numa.defaulted(
+        domain.vcpu, at=memory.node, slots=memory.slots, size_bytes=left_bytes
+    )
+    features = domain.features
+    if needs_remapping(context) and features.ioapic is None:
+        features = replace(features, ioapic=Ioapic.QEMU)
+    context = replace(context, domain=replace(domain, os=firmware, numa=numa, features=features))
     context = _with(context, _indexed(context.domain.devices))
     for family in FAMILIES:
         for device in family.missing(context):

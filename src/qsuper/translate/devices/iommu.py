@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from enum import StrEnum, unique
 from typing import ClassVar, Final, Self
 
+from msgspec.structs import replace
+
 from qsuper.errors import ConfigError
 from qsuper.options import Option, Props
 from qsuper.translate.devices.base import Context, Device, common, placed
 from qsuper.translate.node import Node
 from qsuper.translate.places import PciKind, PciTurn
+from qsuper.translate.remapping import needs_remapping
 
 
 @unique
@@ -64,6 +67,18 @@ class Iommu(Device, frozen=True, kw_only=True):
     def pci_kind(self, context: Context) -> PciKind | None:
         del context
         return PciKind.INTEGRATED if self.model is Model.VIRTIO else None
+
+    @classmethod
+    def missing(cls, context: Context) -> Iterator[Self]:
+        """Without interrupt remapping, a PC's CPUs above the 255th get no interrupts."""
+        if needs_remapping(context) and not context.has("iommu"):
+            yield cls(at=context.domain.at, model=Model.INTEL)
+
+    def defaulted(self, context: Context) -> Self:
+        if self.model is not Model.INTEL or not needs_remapping(context):
+            return self
+        intremap = True if self.intremap is None else self.intremap
+        return replace(self, intremap=intremap, eim=True if self.eim is None else self.eim)
 
     def stem(self, context: Context) -> str | None:
         del context

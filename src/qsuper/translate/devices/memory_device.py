@@ -44,6 +44,8 @@ class Model(StrEnum):
     """It keeps what is in it, in a file, by virtio."""
 
 
+_LEAST_LABEL: Final = 128 << 10
+_LEAST_BLOCK: Final = 2 << 20  # the host's pages, huge ones for transparent use
 _ALIAS: Final = {Model.VIRTIO_MEM: "virtiomem", Model.VIRTIO_PMEM: "virtiopmem"}
 _DRIVER: Final = {Model.DIMM: "pc-dimm", Model.NVDIMM: "nvdimm"}
 _LASTING: Final = (Model.NVDIMM, Model.VIRTIO_PMEM)
@@ -130,6 +132,9 @@ class MemoryDevice(Device, frozen=True, kw_only=True):
         )
 
     def defaulted(self, context: Context) -> Self:
+        needs_cell = self.cell is None and self.model is not Model.VIRTIO_PMEM
+        if needs_cell and context.domain.numa.is_implied:
+            return replace(self, cell=0).defaulted(context)
         if self.model not in _DRIVER:
             return replace(self, address=virtio_address(self, context))
         address = self.address or DimmAddress()
@@ -178,6 +183,10 @@ class MemoryDevice(Device, frozen=True, kw_only=True):
             yield self._error(f"this QEMU has no model='{self.model}'", Model.DIMM)
         if self.model is not Model.VIRTIO_PMEM and not cells:
             yield self._error("memory devices need NUMA cells", "<cpu><numa>")
+        if self.cell is None and cells and self.model is not Model.VIRTIO_PMEM:
+            yield self._error("<target> names no NUMA cell", "<node>0</node>")
+        if self.label_bytes is not None and self.label_bytes < _LEAST_LABEL:
+            yield self._error("<label> is below 128 KiB", "<size unit='KiB'>128</size>")
         if self.cell is not None and cells and self.cell not in {part.number for part in cells}:
             yield self._error(f"there is no NUMA cell {self.cell}", "see <cpu><numa>")
         slots = context.domain.memory.slots
@@ -193,8 +202,8 @@ class MemoryDevice(Device, frozen=True, kw_only=True):
         block, requested = self.block_bytes, self.requested_bytes
         if block is None or requested is None:
             yield self._error("<target> needs <block> and <requested>", "add them")
-        elif block == 0 or block & (block - 1):
-            yield self._error(f"<block> of {block} bytes is no power of two", "2 MiB")
+        elif block < _LEAST_BLOCK or block & (block - 1):
+            yield self._error(f"<block> of {block} bytes is none of 2, 4, 8, ... MiB", "2 MiB")
         elif requested > self.size_bytes or requested % block:
             yield self._error("<requested> is no number of blocks within <size>", "change it")
 
@@ -267,7 +276,7 @@ class MemoryDevice(Device, frozen=True, kw_only=True):
             shown = posixpath.join(posixpath.dirname(path.shown), self.alias)
             props = {**props, "mem-path": replace(path, shown=shown)}
         if self.model is Model.VIRTIO_MEM:
-            props = {**props, "reserve": False, "prealloc": None}
+            props = {**props, "reserve": False, "prealloc": None, "prealloc-threads": None}
         return props
 
     def _file(self, backing: Backing) -> Props:
@@ -279,7 +288,7 @@ class MemoryDevice(Device, frozen=True, kw_only=True):
             "id": f"mem{self.alias}",
             "mem-path": self.source.path,
             "share": True if self.model is Model.VIRTIO_PMEM else share,
-            "prealloc": True if is_nvdimm else None,
+            "prealloc": True if is_nvdimm and not self.source.is_pmem else None,
             "size": self.size_bytes,
             "align": self.source.align,
             "pmem": True if self.source.is_pmem else None,

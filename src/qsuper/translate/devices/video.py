@@ -13,10 +13,14 @@ from msgspec.structs import replace
 
 from qsuper.errors import ConfigError
 from qsuper.options import Option, Props, Value
+from qsuper.plan import Helper
 from qsuper.translate.devices.base import Context, Device, common, placed
 from qsuper.translate.node import Node
 from qsuper.translate.order import position
+from qsuper.translate.parts.backing import SourceType
 from qsuper.translate.places import PciAddress, PciKind, PciTurn
+from qsuper.translate.sharing import shares_memory
+from qsuper.translate.vhost_user_gpu import gpu_chardev, gpu_helper
 from qsuper.translate.virtio import (
     VirtioOptions,
     uses_mmio,
@@ -51,7 +55,7 @@ _PRIMARY: Final = {
     Model.BOCHS: "bochs-display",
     Model.RAMFB: "ramfb",
 }
-_SECONDARY: Final = {Model.QXL: "qxl", Model.BOCHS: "bochs-display"}
+_SECONDARY: Final = {Model.QXL: "qxl"}
 _NO_PCI: Final = (Model.RAMFB, Model.NONE)
 _HEADED: Final = (Model.QXL, Model.VIRTIO)
 _SIZED: Final = (Model.VGA, Model.QXL, Model.VIRTIO, Model.BOCHS)
@@ -61,6 +65,7 @@ _DEFAULT_VRAM_KIB: Final = {
     Model.VMVGA: 16 * 1024,
     Model.QXL: 64 * 1024,
 }
+_BOCHS_VRAM_KIB: Final = 16 * 1024
 _QXL_RAM_KIB: Final = 64 * 1024
 _QXL_VGAMEM_KIB: Final = 16 * 1024
 _KIB_OF_MIB: Final = 1024
@@ -87,6 +92,9 @@ class Video(Device, frozen=True, kw_only=True):
     width: int | None = None
     height: int | None = None
     is_vhost_user: bool = False
+    """A process of its own draws."""
+    rendernode: str | None = None
+    """Of that process."""
     virtio: VirtioOptions = field(default_factory=VirtioOptions)
 
     @classmethod
@@ -104,7 +112,10 @@ class Video(Device, frozen=True, kw_only=True):
         resolution = model.child("resolution")
         accel3d = acceleration is not None and bool(acceleration.yes_no("accel3d"))
         if acceleration is not None:
-            acceleration.ignore("accel2d", "rendernode")
+            if acceleration.yes_no("accel2d"):
+                raise acceleration.error("accel2d='yes' is not for QEMU", hint="remove it")
+            if not is_vhost_user:
+                acceleration.ignore("rendernode")
         return cls(
             **common(node),
             model=model.enum("type", Model),
@@ -120,6 +131,11 @@ class Video(Device, frozen=True, kw_only=True):
             height=resolution.required_integer("y", low=1, high=1 << 16) if resolution else None,
             virtio=options,
             is_vhost_user=is_vhost_user,
+            rendernode=(
+                acceleration.file("rendernode")
+                if acceleration is not None and is_vhost_user
+                else None
+            ),
         )
 
     @classmethod
@@ -167,9 +183,10 @@ class Video(Device, frozen=True, kw_only=True):
         if [card.is_primary for card in cards].count(True) > 1 and self.is_primary:
             yield self._error("there can be one primary='yes'", "remove the others")
         if self.is_vhost_user:
-            yield self._error("driver name='vhostuser' is not supported", "name='qemu'")
+            yield from self._vhost_user_problems(context)
         if self.model is Model.NONE:
             return
+        yield from self._unfit(context)
         driver = self._driver(context)
         if driver is None:
             yield self._error(f"model type='{self.model}' can only be the first", "qxl or virtio")
@@ -192,18 +209,45 @@ class Video(Device, frozen=True, kw_only=True):
         is_first = cards[0] is self and not any(card.is_primary for card in cards)
         yield "model@primary", "yes" if is_first else None
 
+    def _vhost_user_problems(self, context: Context) -> Iterator[ConfigError]:
+        if self.model not in (Model.VIRTIO, Model.NONE):
+            yield self._error("driver name='vhostuser' is for model type='virtio'", "name='qemu'")
+        if not shares_memory(context):
+            hint = "<memoryBacking><access mode='shared'/>"
+            yield self._error("driver name='vhostuser' needs shared memory", hint)
+
+    def _unfit(self, context: Context) -> Iterator[ConfigError]:
+        if self.blob and self.model is not Model.VIRTIO:
+            yield self._error(f"model type='{self.model}' has no blob=", "virtio")
+        elif self.blob and context.domain.memory.backing.source is not SourceType.MEMFD:
+            hint = "<memoryBacking><source type='memfd'/>"
+            yield self._error("blob='on' needs memory from a memfd", hint)
+        if (self.heads or 1) > 1 and self.model not in _HEADED:
+            yield self._error(f"model type='{self.model}' has one head", "virtio")
+        if self.virtio != VirtioOptions() and self.model is not Model.VIRTIO:
+            yield self._error("virtio options are for model type='virtio'", "remove them")
+
+    def helpers(self, context: Context) -> Iterator[Helper]:
+        del context
+        if self.is_vhost_user and self.model is Model.VIRTIO:
+            yield gpu_helper(self.alias, has_virgl=self.accel3d, rendernode=self.rendernode)
+
     def options(self, context: Context) -> Iterator[Option]:
         driver = self._driver(context)
         if self.model is Model.NONE or driver is None:
             return
         props: dict[str, Value] = {"driver": driver} | placed(self, context)
-        if self.model is Model.VIRTIO and not driver.startswith("virtio-vga"):
+        is_outside = self.is_vhost_user and self.model is Model.VIRTIO
+        if is_outside:
+            yield from gpu_chardev(self.alias)
+            props["chardev"] = f"chr-vu-{self.alias}"
+        if self.model is Model.VIRTIO and driver != "vhost-user-vga":
             props |= self.virtio.props()
         if self.model in _HEADED:
             props["max_outputs"] = self.heads
         if self.model in _SIZED:
             props |= {"xres": self.width, "yres": self.height}
-        if self.accel3d and "-gl" not in driver:
+        if self.accel3d and "-gl" not in driver and not is_outside:
             props["virgl"] = True
         yield Option.json("device", {**props, **self._memory()})
 
@@ -220,7 +264,7 @@ class Video(Device, frozen=True, kw_only=True):
             case Model.VGA | Model.VMVGA:
                 return {"vgamem_mb": vram // _KIB_OF_MIB}
             case Model.BOCHS:
-                return {"vgamem": f"{vram}k" if vram else None}
+                return {"vgamem": (vram or _BOCHS_VRAM_KIB) * 1024}
             case Model.VIRTIO:
                 return {"blob": self.blob}
             case _:
@@ -236,6 +280,9 @@ class Video(Device, frozen=True, kw_only=True):
         is_first = self._is_first(context)
         if model is not Model.VIRTIO:
             return (_PRIMARY if is_first else _SECONDARY).get(model)
+        if self.is_vhost_user:
+            has_vga = is_first and caps.has_type("vhost-user-vga")
+            return "vhost-user-vga" if has_vga else "vhost-user-gpu-pci"
         if is_first and caps.has_type("virtio-vga"):
             has_gl_type = self.accel3d and caps.has_type("virtio-vga-gl")
             return "virtio-vga-gl" if has_gl_type else "virtio-vga"

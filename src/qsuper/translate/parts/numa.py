@@ -48,6 +48,8 @@ class Numa(Struct, frozen=True, kw_only=True):
     """The cells, in the order of their numbers; none: no NUMA."""
 
     cells: tuple[Cell, ...] = ()
+    is_implied: bool = False
+    """The only cell is not from the file."""
     interconnects: tuple[Interconnect, ...] = ()
     tune: Numatune
 
@@ -80,10 +82,14 @@ class Numa(Struct, frozen=True, kw_only=True):
             tune=tune,
         )
 
-    def defaulted(self, vcpu: Vcpu) -> Self:
-        """Put the CPUs that no cell names into the first."""
+    def defaulted(self, vcpu: Vcpu, *, at: Node, slots: int, size_bytes: int) -> Self:
+        """Put the CPUs that no cell names into the first; where memory is plugged, have one."""
         if not self.cells:
-            return self
+            if not slots or size_bytes <= 0:
+                return self
+            all_cpus = frozenset(range(vcpu.maximum))
+            cell = Cell(node=at, number=0, cpus=all_cpus, size_bytes=size_bytes)
+            return replace(self, cells=(cell,), is_implied=True)
         rest = frozenset(range(vcpu.maximum)).difference(*(cell.cpus for cell in self.cells))
         first = replace(self.cells[0], cpus=self.cells[0].cpus | rest)
         return replace(self, cells=(first, *self.cells[1:]))

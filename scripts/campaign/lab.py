@@ -189,7 +189,7 @@ def finished(process: "subprocess.Popen[str]") -> Done:
     except subprocess.TimeoutExpired:
         process.kill()
         out, err = process.communicate()
-        raise AssertionError(f"{process.args} took over {PATIENCE_S:g} s: {err}") from None
+        raise AssertionError(f"{process.args!r} took over {PATIENCE_S:g} s: {err}") from None
     return Done(process.returncode, out, err)
 
 

@@ -437,3 +437,16 @@ def test_a_monitor_that_hangs_up_is_connected_to_again() -> None:
         )
         assert supervisor.ask("qmp", domain="A", command={"execute": "query-status"})["running"]
         supervisor.ask("suspend", domain="A")
+
+
+def test_settings_are_kept() -> None:
+    with supervised(pair(), keep_dependencies=True) as supervisor:
+        pids = {name: supervisor.pid(name) for name in "AB"}
+        kill(supervisor)
+        adopt("A")
+        os.kill(pids["A"], signal.SIGKILL)
+        wait_pid(pids["A"])
+        wait_ticks("B", 5)
+        assert supervisor.row("B")["pid"] == pids["B"]
+        supervisor.ask("destroy", domain="B")
+    assert leftovers() == []

@@ -149,7 +149,7 @@ def test_ps2_devices_are_the_machines_own() -> None:
         ("<video><model type='vga' vram='1'/></video>", "below 1 MiB"),
         ("<video><model type='qxl' vgamem='9000'/></video>", "power of two"),
         ("<video><model type='vga'><acceleration accel3d='yes'/></model></video>", "accel3d"),
-        ("<video><driver name='vhostuser'/><model type='virtio'/></video>", "needs shared memory"),
+        ("<video><driver name='vhostuser'/><model type='vga'/></video>", "for model type='virtio'"),
         ("<input type='tablet' bus='ps2'/>", "can't be on bus='ps2'"),
         ("<input type='passthrough' bus='virtio'/>", "<source> is missing"),
         ("<input type='joystick'/>", "is unknown"),

@@ -12,6 +12,7 @@ from msgspec import field
 from msgspec.structs import replace
 
 from qsuper.errors import ConfigError
+from qsuper.location import Notice
 from qsuper.options import Option, Props, Value
 from qsuper.plan import Helper
 from qsuper.translate.devices.base import Context, Device, common, placed
@@ -183,7 +184,7 @@ class Video(Device, frozen=True, kw_only=True):
         if [card.is_primary for card in cards].count(True) > 1 and self.is_primary:
             yield self._error("there can be one primary='yes'", "remove the others")
         if self.is_vhost_user:
-            yield from self._vhost_user_problems(context)
+            yield from self._vhost_user_problems()
         if self.model is Model.NONE:
             return
         yield from self._unfit(context)
@@ -209,12 +210,14 @@ class Video(Device, frozen=True, kw_only=True):
         is_first = cards[0] is self and not any(card.is_primary for card in cards)
         yield "model@primary", "yes" if is_first else None
 
-    def _vhost_user_problems(self, context: Context) -> Iterator[ConfigError]:
+    def notices(self, context: Context) -> Iterator[Notice]:
+        if self.is_vhost_user and not shares_memory(context):  # libvirt lets it pass
+            hint = "<memoryBacking><access mode='shared'/>"
+            yield Notice(self.at, f"<video>: driver name='vhostuser' needs shared memory ({hint})")
+
+    def _vhost_user_problems(self) -> Iterator[ConfigError]:
         if self.model not in (Model.VIRTIO, Model.NONE):
             yield self._error("driver name='vhostuser' is for model type='virtio'", "name='qemu'")
-        if not shares_memory(context):
-            hint = "<memoryBacking><access mode='shared'/>"
-            yield self._error("driver name='vhostuser' needs shared memory", hint)
 
     def _unfit(self, context: Context) -> Iterator[ConfigError]:
         if self.blob and self.model is not Model.VIRTIO:

@@ -1,0 +1,44 @@
+"""Groups whose supervisor was killed, for tests of adoption."""
+
+import contextlib
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+from qsuper.control.client import living
+from qsuper.runtime.survivors import survivor
+from tests.support.supervised import Supervisor, events
+
+
+def _successors(rundir: Path) -> list[int]:
+    files = rundir.glob("groups/*/supervisor.pid")
+    return [pid for file in files if (pid := living(str(file))) and pid != os.getpid()]
+
+
+def _working_below(rundir: Path) -> list[int]:
+    directories = map(str, rundir.glob("domains/*"))
+    return [pid for directory in directories if (pid := survivor(directory))]
+
+
+def kill(supervisor: Supervisor) -> None:
+    supervisor.process.kill()
+    supervisor.process.wait()
+
+
+def known(supervisor: Supervisor, *names: str) -> dict[str, dict[str, Any]]:
+    """Give what is said of members; times to the millisecond."""
+    rows = {name: supervisor.row(name) for name in names}
+    return {name: row | {"since": round(row["since"], 3)} for name, row in rows.items()}
+
+
+def last_reason(name: str) -> tuple[str, str]:
+    changes = [each["detail"] for each in events(name) if each["event"] == "STATE_CHANGED"]
+    return changes[-1]["state"], changes[-1]["reason"]
+
+
+def end_all(rundir: Path) -> None:
+    """Kill what a failed test leaves: the successors, and whatever works in our directory."""
+    for pid in [*_successors(rundir), *_working_below(rundir)]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)

@@ -125,7 +125,7 @@ def skew(lab: Lab) -> Iterator[Row]:
         skews: list[float] = []
         for _ in range(lab.rounds * 3):
             answer = lab.json("suspend", primary.stem)
-            skews.append(float(answer["skew_us"]))
+            skews.append(float(answer["results"][0]["skew_us"]))
             lab.run([*lab.qsuper, "resume", primary.stem])
         lab.run([*lab.qsuper, "destroy", primary.stem])
         yield Row(

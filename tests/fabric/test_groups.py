@@ -253,7 +253,7 @@ def test_who_crashed_is_replaced_on_the_same_memory(tmp_path: Path) -> None:
 
 
 def test_memory_for_programs_outside(tmp_path: Path) -> None:
-    share = f"qsuper-test-{os.getpid()}"
+    share = f"box-of-test-{os.getpid()}"
     rules = f"<q:shmem name='{share}' path='host'/>"
 
     def edit(text: str) -> str:

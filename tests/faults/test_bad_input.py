@@ -18,7 +18,7 @@ both = pytest.mark.parametrize("words", [["-d"], []], ids=["detached", "foregrou
     [
         (b"", "bad.xml:1: "),
         (b"\x00\xff", "bad.xml:1: "),
-        (b"<domain type='qemu'>\n<name>x</nam>\n</domain>", "bad.xml:2: "),
+        (b"<domain type='qemu'>\n<name>x</uuid>\n</domain>", "bad.xml:2: "),
         (b"<!DOCTYPE domain [<!ENTITY e 'x'>]>\n<domain/>", "bad.xml:1: "),
         (b"<network/>", "bad.xml:1: "),
         (b"<domain type='xen'><name>x</name></domain>", "bad.xml:1: "),

@@ -43,7 +43,7 @@ def test_networks_of_the_configuration(config: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ("[network]\n", "network: unknown key (one of networks)"),
+        ("[network]\n", "network: unknown key (one of logs, networks)"),
         ("networks = 5\n", "networks: not a table"),
         ("[networks]\ndefault = 5\n", "networks.default: not a string"),
         ('[networks]\na = "nat"\n', "networks.a: 'nat' is not user, bridge:BRIDGE or passt"),

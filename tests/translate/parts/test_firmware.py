@@ -234,7 +234,7 @@ def test_uefi_and_acpi_go_together() -> None:
 
 def test_a_descriptor_for_another_machine_is_passed_over() -> None:
     xml = domain(ACPI, machine="pc").replace("<os>", "<os firmware='efi'>")
-    with pytest.raises(ConfigError, match="there is no 'efi' firmware here that fits"):
+    with pytest.raises(ConfigErrors, match="there is no 'efi' firmware here that fits"):
         translated(xml, data=replace(host(), firmware=INSTALLED))
 
 

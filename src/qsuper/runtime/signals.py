@@ -70,9 +70,9 @@ class Obedience:
         is_first = self.ended_by is None
         self.ended_by = self.ended_by or number
         notify("STOPPING=1")
-        if number is signal.SIGQUIT or not is_first:
+        if number is signal.SIGQUIT or (number is signal.SIGINT and not is_first):
             nursery.start_soon(self._group.destroy_all)
-        else:
+        elif is_first:  # a closed terminal hangs up twice: the kernel, and its shell
             nursery.start_soon(self._shut_down)
 
     async def _shut_down(self) -> None:

@@ -121,7 +121,7 @@ def test_supervisor_killed_during_the_start(
     for pid in supervisors:
         assert ends(pid)
 
-    assert done.status in (1, -signal.SIGKILL)
+    assert done.status in (0, 1, -signal.SIGKILL)  # 0: it was up before the signal came
     alive = lab.qemus()
     assert {row["pid"] for row in lab.rows().values()} == alive
     if alive:

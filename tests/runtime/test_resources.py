@@ -82,7 +82,8 @@ def test_a_directory_is_no_file(directories: Directories, tmp_path: Path) -> Non
 
 
 @pytest.mark.skipif(
-    os.getuid() != 0 or not os.path.exists("/dev/net/tun"), reason="needs root and /dev/net/tun"
+    os.getuid() != 0 or not all(map(os.path.exists, ("/dev/net/tun", "/sys/class/net"))),
+    reason="needs root, /dev/net/tun and /sys",
 )
 def test_a_tap_device_with_two_queues(directories: Directories) -> None:
     name = f"qst{os.getpid() % 100000}"

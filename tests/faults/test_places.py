@@ -1,14 +1,12 @@
 """Directories that are not what they should be, and file systems that are full."""
 
 import os
-import subprocess
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.support.lab import Lab
+from tests.support.places import small
 
 pytestmark = pytest.mark.qemu
 
@@ -119,21 +117,6 @@ def test_log_that_cannot_be_opened(lab: Lab, words: list[str], name: str) -> Non
 
     assert (done.status, done.out) == (1, "")
     assert done.error.endswith(f"{path}: Is a directory")
-
-
-@contextmanager
-def small(path: Path, limit: str) -> Generator[None]:
-    """Give a file system with so little room."""
-    path.mkdir(mode=0o700)
-    options = f"{limit},mode=0700"
-    mount = ["mount", "-t", "tmpfs", "-o", options, "qsuper-test", str(path)]
-    if subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("may not mount here")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", str(path)], check=True)
-        path.rmdir()
 
 
 @as_root

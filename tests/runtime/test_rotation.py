@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import subprocess
 from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from qsuper.plan import LogLimits
 from qsuper.runtime.logreader import LogReader
 from qsuper.runtime.rotation import base_of, rotate
+from tests.support.places import small
 
 LIMITS = LogLimits(max_bytes=1 << 16, keep=3)
 
@@ -33,30 +33,8 @@ def log(request: pytest.FixtureRequest, tmp_path: Path) -> Generator[Path]:
     if request.param == "disk":
         yield tmp_path / "serial0.log"
         return
-    with mounted(tmp_path / "small", "64M") as directory:
+    with small(tmp_path / "small", "size=64M") as directory:
         yield directory / "serial0.log"
-
-
-class mounted:  # noqa: N801 - a context manager
-    """A small file system of its own; root only."""
-
-    def __init__(self, path: Path, size: str) -> None:
-        self.path, self.size = path, size
-
-    def __enter__(self) -> Path:
-        if os.getuid():
-            pytest.skip("only root may mount")
-        self.path.mkdir()
-        done = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={self.size}", "tmpfs", self.path],
-            capture_output=True, check=False,
-        )  # fmt: skip
-        if done.returncode:
-            pytest.skip(f"cannot mount: {done.stderr.decode()}")
-        return self.path
-
-    def __exit__(self, *_: object) -> None:
-        subprocess.run(["umount", "-l", self.path], check=True)
 
 
 def test_nothing_is_lost(log: Path) -> None:
@@ -120,7 +98,7 @@ def test_far_too_long(log: Path) -> None:
 
 def test_a_full_disk_keeps_the_end(tmp_path: Path) -> None:
     """What cannot be copied is not kept; the file is cut all the same."""
-    with mounted(tmp_path / "small", "1M") as directory:
+    with small(tmp_path / "small", "size=1M") as directory:
         log = directory / "serial0.log"
         with pytest.raises(OSError, match="space"):
             log.write_bytes(numbered(0, 1 << 18))

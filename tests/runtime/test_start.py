@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from msgspec.structs import replace
 
 from qsuper import paths
 from qsuper.options import Handle, Option, Props, UnixListener
+from tests.support.places import small
 from tests.support.supervised import (
     Supervisor,
     domain,
@@ -237,16 +237,10 @@ def test_the_emulator_log_says_how_it_was_started() -> None:
         assert "starting: /usr/bin/qemu-system-x86_64 -name guest=A," in first
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="mounts a file system")
 def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """There is no room for the plan; the message says so, and nothing is left."""
-    small = tmp_path / "small"
-    small.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=16k,mode=0700", "qsuper-test", str(small)]
-    if subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("may not mount here")
-    try:
-        monkeypatch.setenv("QSUPER_RUNTIME_DIR", str(small / "run"))
+    with small(tmp_path / "small", "size=16k") as directory:
+        monkeypatch.setenv("QSUPER_RUNTIME_DIR", str(directory / "run"))
         plan = pair()
         filled = replace(plan.members[0], xml="x" * 100_000)
         with Supervisor(replace(plan, members=(filled, *plan.members[1:]))) as supervisor:
@@ -254,8 +248,6 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             assert "No space left on device" in report["error"]
             assert supervisor.wait_ended() == 1
         assert leftovers() == []
-    finally:
-        subprocess.run(["umount", str(small)], check=True)
 
 
 def test_many_members() -> None:

@@ -107,6 +107,15 @@ _LACKS: Final = frozenset(
 )
 
 
+def first(error: BaseException) -> BaseException:
+    """Give the first error of a group of them, or itself."""
+    while isinstance(error, BaseExceptionGroup):
+        # isinstance knows no parameter
+        several: BaseExceptionGroup[BaseException] = error  # pyright: ignore[reportUnknownVariableType]
+        error = several.exceptions[0]
+    return error
+
+
 def shortage(error: BaseException) -> QsuperError | None:
     """Give a system error as the user's, where the host lacks or forbids something.
 

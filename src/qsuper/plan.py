@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Mapping
 from enum import StrEnum, unique
-from typing import Any
+from typing import Any, Self
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from qsuper.options import HelperLink, Option, Readiness, Resource, Word
 
@@ -145,6 +146,12 @@ class SavedState(Struct, frozen=True, kw_only=True):
     """A file, as QEMU wrote it."""
     runs: bool
     """It ran when it was saved."""
+    has_shared: bool = True
+    """The shared memory that it maps is in the file; else in the group's `memories` alone."""
+    disks: tuple[str, ...] = ()
+    """The qcow2 files whose content was kept, as an internal snapshot."""
+    snapshot: str = ""
+    """The name that all these snapshots have."""
 
 
 class LaunchPlan(Struct, frozen=True, kw_only=True):
@@ -173,6 +180,10 @@ class LaunchPlan(Struct, frozen=True, kw_only=True):
     """It stays paused until this is rung."""
     signals: tuple[Signal, ...] = ()
     saved: SavedState | None = None
+
+    def started(self) -> Self:
+        """Give the plan of one that has been brought back: its next QEMU starts anew."""
+        return replace(self, saved=None)
 
     def resources(self) -> Iterator[Resource]:
         """Give what must be made before the spawn, each once, in the order of the options."""
@@ -223,10 +234,19 @@ class GroupPlan(Struct, frozen=True):
     members: tuple[Member, ...]
     """Dependencies first, each once, then the primaries; both in document order."""
     logs: LogLimits = LogLimits()
+    memories: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Files with the content that shared memory begins with, by its name; else it is zero."""
+    rung: tuple[Vector, ...] = ()
+    """The supervisor's vectors that are rung from the start: signals that a save came before."""
 
     @property
     def name(self) -> str:
         return self.primaries[0].plan.name
+
+    def started(self) -> Self:
+        """Give the plan of a group whose members all have been started, or brought back."""
+        members = (replace(member, plan=member.plan.started()) for member in self.members)
+        return replace(self, members=tuple(members), memories={}, rung=())
 
     @property
     def primaries(self) -> tuple[Member, ...]:

@@ -3,7 +3,6 @@
 import math
 import os
 import re
-import shutil
 import signal
 import struct
 import subprocess
@@ -14,10 +13,8 @@ from pathlib import Path
 import pytest
 
 from qsuper.errors import ConfigErrors, QsuperError
-from qsuper.fabric.client import Client
-from qsuper.host import saved
 from qsuper.host.load import Settings, load_group
-from qsuper.plan import GroupPlan
+from tests.support.fabric import CONFIGS, joined, load, wait_event, with_rules
 from tests.support.supervised import (
     PATIENCE_S,
     Supervisor,
@@ -31,44 +28,7 @@ from tests.support.supervised import (
     wait_ticks,
 )
 
-CONFIGS = Path(__file__).parents[2] / "configs"
-NAMESPACE = "urn:qsuper:domain:1"
-
 pytestmark = [pytest.mark.qemu, pytest.mark.usefixtures("rundir")]
-
-
-def load(directory: Path, name: str, edit: Callable[[str], str] = str) -> GroupPlan:
-    """Translate an example and its dependency, each as *edit* makes it."""
-    for file in (f"{name}.xml", f"{name}-dependency.xml"):
-        text = edit((CONFIGS / file).read_text()).replace("guests/", f"{CONFIGS}/guests/")
-        (directory / file).write_text(text)
-    plan = load_group([str(directory / f"{name}.xml")], Settings()).group
-    for member in plan.members:
-        if not shutil.which(member.plan.emulator):
-            pytest.skip(f"no {member.plan.emulator} here")
-    return plan
-
-
-def with_rules(rules: str) -> Callable[[str], str]:
-    """Give mailbox's dependency the rules; the primary rings nobody by itself."""
-
-    def edit(text: str) -> str:
-        fabric = f"<metadata><q:fabric xmlns:q='{NAMESPACE}'>{rules}</q:fabric></metadata>"
-        name = "<name>mailbox-dependency</name>"
-        return text.replace(name, name + fabric)
-
-    return edit
-
-
-def joined(supervisor: Supervisor, name: str) -> Client:
-    """Join by the socket that `info` tells of."""
-    (bell,) = supervisor.ask("info", domain=name)["doorbells"]
-    return Client(bell["socket"])
-
-
-def wait_event(name: str, what: Callable[[dict[str, object]], bool]) -> None:
-    """Wait until a domain's log has such an event."""
-    wait_file(log(name, "events.jsonl"), lambda: any(map(what, events(name))))
 
 
 def test_doorbells_from_guest_to_guest(tmp_path: Path) -> None:
@@ -274,100 +234,6 @@ def test_memory_for_programs_outside(tmp_path: Path) -> None:
     finally:
         path.unlink()
     assert leftovers() == []
-
-
-def private(text: str) -> str:
-    fabric = f"<metadata><q:fabric xmlns:q='{NAMESPACE}' numbering='private'/></metadata>"
-    return text.replace("</name>", f"</name>{fabric}", 1)
-
-
-def ticking(client: Client) -> None:
-    """Have the primary ring its dependency 25 times a second: both read 0 as their numbers."""
-    struct.pack_into("<I", client.memory, 16, 2 << 16)
-    struct.pack_into("<I", client.memory, 36, 3 << 16)
-
-
-def test_a_group_is_saved_and_restored(tmp_path: Path) -> None:
-    directory = tmp_path / "saved"
-    with supervised(load(tmp_path, "mailbox", private)) as supervisor:
-        wait_log("mailbox", "mailbox 0\n")
-        with joined(supervisor, "mailbox") as client:
-            ticking(client)
-            wait_log("mailbox-dependency", "signal ")
-            client.memory[4096:4100] = b"kept"
-            answer = supervisor.ask("save", domain="mailbox", directory=str(directory))
-            assert answer["domains"] == {"mailbox": "shut off", "mailbox-dependency": "shut off"}
-            (count,) = struct.unpack_from("<I", client.memory, 0)
-        assert supervisor.wait_ended() == 0
-    assert sorted(path.name for path in directory.iterdir()) == [
-        "mailbox-dependency.state",
-        "mailbox.state",
-        "plan.json",
-    ]
-    assert leftovers() == []
-    with supervised(saved.load(str(directory)), paused=True) as supervisor:
-        assert supervisor.state("mailbox") == "paused"
-        with joined(supervisor, "mailbox") as client:
-            assert client.memory[4096:4100] == b"kept"
-            assert struct.unpack_from("<I", client.memory, 0) == (count,)
-            supervisor.ask("resume", domain="mailbox")
-            wait_log("mailbox-dependency", f"signal {count + 3}\n")
-    with supervised(saved.load(str(directory))) as supervisor:  # as often as one likes
-        assert supervisor.state("mailbox") == "running"
-        wait_log("mailbox-dependency", f"signal {count + 5}\n")
-
-
-def test_save_and_restore_as_commands(tmp_path: Path) -> None:
-    load(tmp_path, "mailbox", private)
-
-    def qsuper(*words: str) -> str:
-        argv = [sys.executable, "-m", "qsuper", *words]
-        done = subprocess.run(
-            argv, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    qsuper("up", "-d", "mailbox.xml")
-    try:
-        told = " (with mailbox-dependency)\n"
-        assert qsuper("save", "mailbox", "saved") == f"Domain 'mailbox' saved to saved{told}"
-        assert qsuper("list", "--format", "json").count("running") == 0
-        assert qsuper("restore", "saved") == f"Domain 'mailbox' restored{told}"
-        assert qsuper("domstate", "mailbox-dependency") == "running\n"
-    finally:
-        qsuper("destroy", "--all")
-
-
-def test_what_cannot_be_saved_runs_on(tmp_path: Path) -> None:
-    directory = tmp_path / "saved"
-    with supervised(load(tmp_path, "mailbox")) as supervisor:
-        wait_log("mailbox", "signal 1\n")
-        with pytest.raises(QsuperError, match="numbering='private'"):
-            supervisor.ask("save", domain="mailbox", directory=str(directory))
-        with pytest.raises(QsuperError, match="save its primary"):
-            supervisor.ask("save", domain="mailbox-dependency", directory=str(directory))
-        # It was not even stopped.
-        assert [each for each in events("mailbox") if each["event"] == "STOP"] == []
-    assert not list(tmp_path.glob("saved*"))
-
-
-def test_a_save_that_fails_leaves_the_group_running(tmp_path: Path) -> None:
-    directory = tmp_path / "saved"
-    with supervised(load(tmp_path, "mailbox", private)) as supervisor:
-        wait_log("mailbox", "mailbox 0\n")
-        with joined(supervisor, "mailbox") as client:
-            ticking(client)
-            wait_log("mailbox-dependency", "signal 1\n")
-            os.kill(supervisor.pid("mailbox-dependency"), signal.SIGSTOP)
-            try:
-                with pytest.raises(QsuperError, match="mailbox-dependency"):
-                    supervisor.ask("save", domain="mailbox", directory=str(directory))
-            finally:
-                os.kill(supervisor.pid("mailbox-dependency"), signal.SIGCONT)
-            (count,) = struct.unpack_from("<I", client.memory, 0)
-            wait_log("mailbox-dependency", f"signal {count + 3}\n")
-    assert not list(tmp_path.glob("saved*"))
 
 
 def test_what_is_wrong_is_said_before_anything_starts(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import os
 from typing import Final
 
 from qsuper.cli import text
+from qsuper.cli.main import report
 from qsuper.control import client
 
 _TIMEOUT_S: Final = 3600.0
@@ -26,6 +27,9 @@ def run(args: argparse.Namespace) -> int:
     arguments = {"domain": args.name, "directory": os.path.abspath(args.directory)}
     with client.connect(args.name) as supervisor:
         answer = supervisor.execute("save", arguments, timeout_s=_TIMEOUT_S)
+    for name, files in answer["left-out"].items():
+        for file in files:
+            report(f"warning: {name}: {file} is no qcow2: what it holds is not in the save")
     if args.format == "json":
         print(text.document(answer))
         return 0

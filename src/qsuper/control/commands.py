@@ -15,21 +15,24 @@ from qsuper.runtime.frame import log_name
 from qsuper.runtime.group import Group
 from qsuper.runtime.guest import Guest
 from qsuper.runtime.qmp import CommandError
-from qsuper.runtime.save import save
+from qsuper.runtime.save import Saver
 
 Json: TypeAlias = Any  # arguments and answers
 Arguments = Mapping[str, Json]
 T = TypeVar("T")
 
 _LONGEST_S: Final = 1_000_000.0
+_STEERING: Final = frozenset({"suspend", "resume", "shutdown", "reset", "reboot"})
+"""Not while the group is saved."""
 
 
 class Commands:
     """What a client can ask for. `run` is the only way in."""
 
-    def __init__(self, group: Group, doorbells: Doorbells, *, grace_s: float) -> None:
-        """Take the group, its doorbells, and the timeout of a `down` that gives none."""
+    def __init__(self, group: Group, doorbells: Doorbells, saver: Saver, *, grace_s: float) -> None:
+        """Take the group and its parts, and the timeout of a `down` that gives none."""
         self._group = group
+        self._saver = saver
         self._doorbells = doorbells
         self._grace_s = grace_s
         self._table: dict[str, tuple[frozenset[str], Callable[[Arguments], Awaitable[Json]]]] = {
@@ -63,7 +66,10 @@ class Commands:
         if unknown := arguments.keys() - known:
             raise UsageError(f"{command}: unknown argument {min(unknown)!r}")
         await self._group.ready()
-        return await perform(arguments)
+        if command not in _STEERING:
+            return await perform(arguments)
+        with self._group.steering.verb():
+            return await perform(arguments)
 
     def status(self) -> Json:
         """Give what `status` returns."""
@@ -125,7 +131,7 @@ class Commands:
         directory = _optional(arguments, "directory", str, default="")
         if not os.path.isabs(directory):
             raise UsageError("'directory' must be an absolute path")
-        return await save(self._group, _domain(arguments), directory)
+        return await self._saver.save(_domain(arguments), directory)
 
     async def _qmp(self, arguments: Arguments) -> Json:
         name, inner = _inner(arguments.get("command"))

@@ -12,7 +12,7 @@ import trio
 from qsuper import paths
 from qsuper.control.commands import Commands
 from qsuper.control.server import Server
-from qsuper.errors import QsuperError
+from qsuper.errors import QsuperError, first
 from qsuper.fabric.group import Counter, Fabric
 from qsuper.observe import events
 from qsuper.observe.events import Event, EventLog
@@ -29,6 +29,7 @@ from qsuper.runtime.logkeeper import keep_small
 from qsuper.runtime.notify import notify, ping_watchdog
 from qsuper.runtime.policy import Policies
 from qsuper.runtime.rundir import Rundir
+from qsuper.runtime.save import Saver
 from qsuper.runtime.signals import Obedience
 from qsuper.runtime.states import State
 from qsuper.runtime.tail import Tail
@@ -81,7 +82,8 @@ async def _run(start: Start) -> int:
     guests = [Guest(home, launched, start.fabric, emit) for home, launched in start.members]
     group = Group(start.plan, guests, start.policies, emit, adopted=start.adopted)
     doorbells = Doorbells(group, start.fabric, start.counters, emit)
-    commands = Commands(group, doorbells, grace_s=start.grace_s)
+    saver = Saver(group, start.fabric, start.place)
+    commands = Commands(group, doorbells, saver, grace_s=start.grace_s)
     obedience = Obedience(group, grace_s=start.grace_s, foreground=start.foreground)
     server = Server(start.listener, commands, lambda: not group.live)
     telling.append(server)
@@ -92,6 +94,7 @@ async def _run(start: Start) -> int:
             nursery.start_soon(ping_watchdog, rundir.socket_path(start.place.file(rundir.CONTROL)))
             nursery.start_soon(keep_small, _logs(start), start.plan.logs, _complain)
             nursery.start_soon(doorbells.run)
+            nursery.start_soon(saver.undo_predecessors)
             nursery.start_soon(_report, start, group, commands)
             printed = trio.Event()
             nursery.start_soon(_print, start.tails, group, printed)
@@ -106,7 +109,7 @@ async def _run(start: Start) -> int:
             nursery.cancel_scope.cancel()
     except* QsuperError as errors:
         if obedience.ended_by is None:
-            raise _first(errors) from None
+            raise first(errors) from None
     finally:
         log.close()
     return _exit_status(group, obedience)
@@ -147,10 +150,3 @@ def _exit_status(group: Group, obedience: Obedience) -> int:
         return 128 + obedience.ended_by
     crashed = (g for g in group.guests.values() if g.standing.state is State.CRASHED)
     return 1 if any(guest.is_primary for guest in crashed) else 0
-
-
-def _first(errors: BaseExceptionGroup[QsuperError]) -> QsuperError:
-    error: QsuperError | BaseExceptionGroup[QsuperError] = errors
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

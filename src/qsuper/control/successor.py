@@ -110,6 +110,7 @@ def _supervise(mine: _Turn) -> int:
         detach(plan)
         place.write(rundir.SUPERVISOR_PID, f"{rundir.own_identity()}\n")
         listener = stack.enter_context(rundir.bind_listener(place.file(rundir.CONTROL)))
+        plan = plan.started()
         fabric = LostFabric(plan)
         mine.turn.close()
         loader.join()

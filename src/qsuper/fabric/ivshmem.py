@@ -168,6 +168,16 @@ def ring(peer: Peer, vector: int) -> None:
         os.eventfd_write(peer.eventfds[vector], 1)
 
 
+def pending(peer: Peer) -> list[int]:
+    """Give the vectors that are rung and that nobody has taken; they stay so."""
+    found: list[int] = []
+    for vector, descriptor in enumerate(peer.eventfds):
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_write(descriptor, os.eventfd_read(descriptor))
+            found.append(vector)
+    return found
+
+
 def drain(peer: Peer) -> None:
     """Drop the signals that nobody has taken."""
     for descriptor in peer.eventfds:

@@ -6,9 +6,11 @@ Import budget: the standard library; QEMUs are spawned before trio is loaded.
 import contextlib
 import fcntl
 import os
+from collections.abc import Mapping
 from typing import Final
 
 from qsuper.errors import QsuperError
+from qsuper.fabric import image
 
 HOST_DIR: Final = "/dev/shm"  # noqa: S108 - where shm_open(3) looks; made exclusively, mode 0600
 
@@ -19,8 +21,9 @@ _SEALS: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 class Shares:
     """The shared memory of a group, by name; it lives until closed, whoever maps it."""
 
-    def __init__(self) -> None:
-        """Start without any."""
+    def __init__(self, contents: Mapping[str, str] | None = None) -> None:
+        """Start without any; *contents*: files that some begin with the content of, by name."""
+        self._contents = contents or {}
         self._memory: dict[str, int] = {}
         self._paths: list[str] = []
 
@@ -33,18 +36,30 @@ class Shares:
             on_host: Make it as /dev/shm/*share*, for programs outside the group.
 
         Raises:
-            QsuperError: it exists with another size, there is no memory, or the file exists.
+            QsuperError: it exists with another size, there is no memory, the file exists, or what
+                it begins with cannot be read.
         """
         if share not in self._memory:
             self._memory[share] = (
                 self._file(share, size_bytes) if on_host else _memfd(share, size_bytes)
             )
+            if share in self._contents:
+                image.fill(self._memory[share], self._contents[share])
         descriptor = self._memory[share]
         if (found := os.fstat(descriptor).st_size) != size_bytes:
             raise QsuperError(
                 f"shared memory {share!r}: one member wants {size_bytes} bytes, another {found}"
             )
         return descriptor
+
+    def write(self, share: str, path: str) -> None:
+        """Copy a memory to a new file; errors as of `image.write`."""
+        image.write(self._memory[share], path)
+
+    @property
+    def names(self) -> list[str]:
+        """The memories that were made."""
+        return list(self._memory)
 
     def close(self) -> None:
         """Give the memory back once no QEMU maps it; remove the files."""

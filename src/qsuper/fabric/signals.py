@@ -3,7 +3,7 @@
 import contextlib
 import os
 import select
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, NamedTuple
 
 import trio
@@ -27,8 +27,13 @@ class Rung(NamedTuple):
 class Bell:
     """Waits for the supervisor's vectors on all servers, with one descriptor."""
 
-    def __init__(self, servers: Iterable[Server]) -> None:
-        """Listen to the supervisor's eventfds of *servers*."""
+    def __init__(
+        self,
+        servers: Iterable[Server],
+        free: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
+    ) -> None:
+        """Listen to the supervisor's eventfds of *servers*; signals stay there until *free*."""
+        self._until_free = free
         self._epoll = select.epoll()
         self._sources: dict[int, tuple[str, int]] = {}
         for server in servers:
@@ -44,6 +49,7 @@ class Bell:
         found: list[Rung] = []
         while not found:
             await trio.lowlevel.wait_readable(self._epoll.fileno())
+            await self._until_free()
             for descriptor, _ in self._epoll.poll(0, _READY_MAX):
                 with contextlib.suppress(BlockingIOError):
                     found.append(Rung(*self._sources[descriptor], os.eventfd_read(descriptor)))

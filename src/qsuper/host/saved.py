@@ -25,7 +25,14 @@ def load(directory: str) -> GroupPlan:
         raise QsuperError(f"{path}: {error.strerror}") from error
     except ValueError as error:
         raise QsuperError(f"{path}: {error}") from error
-    return replace(plan, members=tuple(_placed(member, directory) for member in plan.members))
+    return replace(
+        plan,
+        members=tuple(_placed(member, directory) for member in plan.members),
+        memories={
+            share: os.path.join(directory, os.path.basename(file))
+            for share, file in plan.memories.items()
+        },
+    )
 
 
 def _placed(member: Member, directory: str) -> Member:

@@ -60,7 +60,7 @@ class Doorbells:
         """Obey signals and serve outside clients until cancelled."""
         if not self._servers:
             return
-        bell = Bell(self._servers.values())
+        bell = Bell(self._servers.values(), self._group.steering.free)
         try:
             async with trio.open_nursery() as nursery:
                 for outside in self._outside.values():
@@ -68,6 +68,7 @@ class Doorbells:
                 for server in self._servers.values():
                     for conversation in server.unsent:
                         nursery.start_soon(flushed, conversation)
+                await self._group.started.wait()
                 while True:
                     for rung in await bell.rung():
                         self._take(rung, nursery)
@@ -94,7 +95,8 @@ class Doorbells:
 
     async def _boot(self, guest: Guest, seen_s: float) -> None:
         try:
-            at_us = await self._group.boot(guest)
+            with self._group.steering.verb():
+                at_us = await self._group.boot(guest)
         except QsuperError as error:
             self._emit("SIGNAL_FAILED", guest.name, {"verb": _BOOT, "message": str(error)})
         else:
@@ -103,7 +105,8 @@ class Doorbells:
 
     async def _perform(self, name: str, verb: OnSignal) -> None:
         try:
-            await self._verbs[verb](name)
+            with self._group.steering.verb():
+                await self._verbs[verb](name)
         except QsuperError as error:
             self._emit("SIGNAL_FAILED", name, {"verb": verb, "message": str(error)})
 

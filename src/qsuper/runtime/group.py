@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import trio
 
-from qsuper.errors import QsuperError, TimedOutError
+from qsuper.errors import QsuperError, TimedOutError, first
 from qsuper.plan import GroupPlan
 from qsuper.runtime import states
 from qsuper.runtime.each import each
@@ -18,6 +18,7 @@ from qsuper.runtime.guest import Emit, Guest
 from qsuper.runtime.policy import Policies
 from qsuper.runtime.restore import bring_back
 from qsuper.runtime.states import Reason, State
+from qsuper.runtime.steering import Steering
 from qsuper.runtime.sync import ANSWER_WITHIN_S, Answer, Link, signal_all, skew_us
 from qsuper.runtime.urgency import urgent
 from qsuper.runtime.verbs import Verb
@@ -50,6 +51,7 @@ class Group:
         """All members are there, and run unless the start was to leave them paused."""
         self.ended = trio.Event()
         """All members have ended."""
+        self.steering = Steering()
         self.exit_status: int | None = None
         """With `exit_from`: that member's own status."""
         self._emit = emit
@@ -79,7 +81,7 @@ class Group:
                     nursery.start_soon(self._member, guest)
                 await (self._go_on() if self._adopted else self._start())
         except* QsuperError as group:
-            raise _first(group) from None
+            raise first(group) from None
         finally:
             self.ended.set()
 
@@ -139,6 +141,10 @@ class Group:
             self.guests[name].change(State.RUNNING, Reason.BOOTED)
             last_us = answer.at_us
         return last_us
+
+    async def stop(self, guests: list[Guest]) -> None:
+        """Have members stand still for a while; errors as of `resume`."""
+        await self._signal(Verb.SUSPEND, guests)
 
     async def go_on(self, guests: list[Guest]) -> None:
         """Let members run that were stopped for a while; errors as of `resume`."""
@@ -202,7 +208,8 @@ class Group:
     def _propagated(self, guest: Guest) -> list[Guest]:
         """Give the member and its dependencies, those that live; dependencies first."""
         names = (*guest.member.needs, guest.name)
-        return [self.guests[name] for name in names if self.guests[name].is_live]
+        # A dependency that had ended before a save is not there after it.
+        return [g for name in names if (g := self.guests.get(name)) and g.is_live]
 
     def _with_dependencies(self, guest: Guest) -> tuple[list[Guest], list[Guest]]:
         """Give the member's own that live, itself included, and those that others need."""
@@ -377,10 +384,3 @@ def _exit_status(status: int | None) -> int:
     if status is None:
         return 1
     return status if status >= 0 else 128 - status
-
-
-def _first(group: BaseExceptionGroup[QsuperError]) -> QsuperError:
-    error: QsuperError | BaseExceptionGroup[QsuperError] = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

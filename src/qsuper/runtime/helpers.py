@@ -14,17 +14,16 @@ import socket
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from qsuper.errors import EmulatorError, QsuperError, TimedOutError
+from qsuper.errors import QsuperError
 from qsuper.options import Handle, HelperLink, OpenFile, Readiness, Word, spelled
 from qsuper.plan import Helper
-from qsuper.runtime import rundir
+from qsuper.runtime import errand, rundir
 from qsuper.runtime.log import Log
 from qsuper.runtime.process import EndedProcess, Identity, Process, Spawn
 from qsuper.runtime.resources import opened
 from qsuper.runtime.rundir import Rundir
 from qsuper.runtime.survivors import HELPERS
 
-_SETUP_WITHIN_S: Final = 60.0
 _ANYBODY_MAY_WRITE: Final = 0o622
 
 
@@ -171,15 +170,7 @@ class Helpers:
             stack.callback(log.close)
             numbers = _inherited(setup.words, {}, stack)
             argv = (setup.program, *spelled(setup.words, numbers))
-            log.begin(argv)
-            process = Process.spawn(Spawn(argv, {}, directory, log.fd, tuple(numbers.values())))
-            stack.callback(process.close)
-            stack.callback(process.end_now)
-            if not select.select([process.pidfd], [], [], _SETUP_WITHIN_S)[0]:
-                raise TimedOutError(f"{setup.program} took more than {_SETUP_WITHIN_S:g} s")
-            if status := process.status():
-                said = log.tail() or f"status {status}"
-                raise EmulatorError(f"{os.path.basename(setup.program)}: {said}")
+            errand.run(argv, log, directory=directory, pass_fds=tuple(numbers.values()))
 
     def _start(
         self, plan: Helper, directory: str, links: dict[str, int], *, bind: bool

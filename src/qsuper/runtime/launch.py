@@ -15,7 +15,7 @@ from qsuper import paths
 from qsuper.errors import QsuperError, shortage
 from qsuper.fabric.group import Fabric
 from qsuper.plan import LaunchPlan, Member
-from qsuper.runtime import rundir
+from qsuper.runtime import rundir, snapshots
 from qsuper.runtime.frame import framed
 from qsuper.runtime.helpers import Helpers
 from qsuper.runtime.log import Log
@@ -165,6 +165,8 @@ def _launch(home: Home, fabric: Fabric, *, bind: bool) -> Launched:
         }
         log = Log(os.path.join(home.state_dir, QEMU_LOG))
         try:
+            if plan.saved is not None:
+                snapshots.bring_back(plan.saved, log, home.place.path)
             process = _spawn(plan, argv, home, place, log, bind=bind)
         finally:
             log.close()

@@ -1,15 +1,12 @@
 """A saved member goes on in a new QEMU, which was started to wait for its state."""
 
 import os
-from typing import Final
 
-import trio
 from msgspec.structs import replace
 
 from qsuper.errors import QsuperError
+from qsuper.runtime import migration
 from qsuper.runtime.guest import Guest
-
-_LOOK_EVERY_S: Final = 0.005
 
 
 async def bring_back(guest: Guest) -> None:
@@ -22,19 +19,15 @@ async def bring_back(guest: Guest) -> None:
     if saved is None or guest.link is None:
         return
     try:
-        descriptor = os.open(saved.path, os.O_RDONLY)
+        descriptor = os.open(saved.path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise QsuperError(f"{saved.path}: {error.strerror}") from error
     try:
-        await guest.link.execute("getfd", {"fdname": "state"}, descriptor)
+        await migration.read(guest.link, descriptor, ignores_shared=not saved.has_shared)
+    except QsuperError as error:
+        raise guest.failure(str(error)) from error
     finally:
         os.close(descriptor)
-    await guest.link.execute("migrate-incoming", {"uri": "fd:state"})
-    status = "inmigrate"
-    while status == "inmigrate":
-        await trio.sleep(_LOOK_EVERY_S)
-        status = (await guest.link.execute("query-status"))["status"]
-    # Who restarts after a crash starts anew.
-    guest.plan = replace(guest.plan, saved=None)
+    guest.plan = guest.plan.started()
     guest.member = guest.home.member = replace(guest.member, plan=guest.plan)
     await guest.refresh()

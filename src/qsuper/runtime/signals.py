@@ -85,10 +85,10 @@ class Obedience:
         for guest in self._group.guests.values():
             _say(f"{guest.name}: {guest.state} ({guest.standing.reason}), pid {guest.process.pid}")
 
-    @staticmethod
-    async def _say_error(verb: Callable[[], Awaitable[object]]) -> None:
+    async def _say_error(self, verb: Callable[[], Awaitable[object]]) -> None:
         try:
-            await verb()
+            with self._group.steering.verb():
+                await verb()
         except QsuperError as error:
             _say(str(error))
 

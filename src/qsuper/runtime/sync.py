@@ -5,9 +5,11 @@ in its STOP and RESUME events when it stopped or went on: the skew is the last l
 A member that does not answer delays nobody.
 """
 
+import contextlib
 import json
+import math
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from itertools import count
 from typing import Any, Final, NamedTuple
 
@@ -65,6 +67,8 @@ class Link:
         self._connection = connection
         self._buffer = bytearray()
         self._waiting: dict[int, Waiting | Command] = {}
+        self._listeners: list[tuple[str, trio.MemorySendChannel[Json]]] = []
+        self._is_over = False
         self.late: Callable[[], None] | None = None
         """Called when an answer comes that nobody waits for any more."""
 
@@ -123,6 +127,21 @@ class Link:
             raise QsuperError(f"{command}: {waiting.error}")
         return waiting.value
 
+    @contextlib.contextmanager
+    def listening(self, event: str) -> Generator[trio.MemoryReceiveChannel[Json]]:
+        """Give the data of each *event* from now on; the channel ends when QEMU hangs up."""
+        send, receive = trio.open_memory_channel[Json](math.inf)
+        listener = (event, send)
+        self._listeners.append(listener)
+        if self._is_over:
+            send.close()
+        try:
+            with receive:
+                yield receive
+        finally:
+            self._listeners.remove(listener)
+            send.close()
+
     def forget(self, number: int) -> None:
         """Wait no more."""
         self._waiting.pop(number, None)
@@ -149,6 +168,9 @@ class Link:
         self._connection.close()
 
     def _hang_up(self) -> None:
+        self._is_over = True
+        for _, channel in self._listeners:
+            channel.close()
         for waiting in self._waiting.values():
             waiting.error = "QEMU has ended"
             waiting.answered.set()
@@ -156,6 +178,9 @@ class Link:
 
     def _take_event(self, message: Json) -> None:
         """An event of a command precedes its answer; the oldest command is the one at work."""
+        for event, channel in self._listeners:
+            if event == message["event"]:
+                channel.send_nowait(message.get("data", {}))
         for waiting in self._waiting.values():
             if waiting.event == message["event"]:
                 at = message["timestamp"]

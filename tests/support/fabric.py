@@ -1,0 +1,90 @@
+"""Groups of the examples that share memory, as real supervisors run them."""
+
+import shutil
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from qsuper.fabric.client import Client
+from qsuper.host.load import Settings, load_group
+from qsuper.plan import GroupPlan
+from tests.support.supervised import Supervisor, events, log, wait_file
+
+ROOT: Final = Path(__file__).parents[2]
+CONFIGS: Final = ROOT / "configs"
+NAMESPACE: Final = "urn:qsuper:domain:1"
+SECOND: Final = ROOT / ".second-qemu" / "bin"
+"""Where `scripts/second-qemu` puts a later QEMU."""
+
+
+def load(directory: Path, name: str, edit: Callable[[str], str] = str) -> GroupPlan:
+    """Translate an example and its dependency, each as *edit* makes it."""
+    for file in (f"{name}.xml", f"{name}-dependency.xml"):
+        text = edit((CONFIGS / file).read_text()).replace("guests/", f"{CONFIGS}/guests/")
+        (directory / file).write_text(text)
+    plan = load_group([str(directory / f"{name}.xml")], Settings()).group
+    for member in plan.members:
+        if not shutil.which(member.plan.emulator):
+            pytest.skip(f"no {member.plan.emulator} here")
+    return plan
+
+
+def by(which: str, edit: Callable[[str], str] = str) -> Callable[[str], str]:
+    """Give an edit that has the `installed` QEMU run a domain, or the `second` one."""
+    if which == "installed":
+        return edit
+
+    def changed(text: str) -> str:
+        arch = text.partition("<type arch='")[2].partition("'")[0]
+        emulator = SECOND / f"qemu-system-{'arm' if arch == 'armv7l' else arch}"
+        if not emulator.exists():
+            pytest.skip("no second QEMU here (scripts/second-qemu)")
+        return edit(text).replace("<devices>", f"<devices><emulator>{emulator}</emulator>", 1)
+
+    return changed
+
+
+def with_rules(rules: str) -> Callable[[str], str]:
+    """Give mailbox's dependency the rules; the primary rings nobody by itself."""
+
+    def edit(text: str) -> str:
+        fabric = f"<metadata><q:fabric xmlns:q='{NAMESPACE}'>{rules}</q:fabric></metadata>"
+        name = "<name>mailbox-dependency</name>"
+        return text.replace(name, name + fabric)
+
+    return edit
+
+
+def private(text: str) -> str:
+    """Number the doorbells such that QEMU saves them."""
+    if "<q:fabric" in text:
+        return text.replace("domain:1'>", "domain:1' numbering='private'>", 1)
+    fabric = f"<metadata><q:fabric xmlns:q='{NAMESPACE}' numbering='private'/></metadata>"
+    return text.replace("</name>", f"</name>{fabric}", 1)
+
+
+def joined(supervisor: Supervisor, name: str) -> Client:
+    """Join by the socket that `info` tells of."""
+    (bell,) = supervisor.ask("info", domain=name)["doorbells"]
+    return Client(bell["socket"])
+
+
+def ticking(client: Client) -> None:
+    """Have the primary ring its dependency 25 times a second: both read 0 as their numbers."""
+    struct.pack_into("<I", client.memory, 16, 2 << 16)
+    struct.pack_into("<I", client.memory, 36, 3 << 16)
+
+
+def wait_signals(name: str, more: int) -> None:
+    """Wait until a guest has told of so many signals again."""
+    path = log(name)
+    goal = path.read_text().count("signal ") + more
+    wait_file(path, lambda: path.read_text().count("signal ") >= goal)
+
+
+def wait_event(name: str, what: Callable[[dict[str, object]], bool]) -> None:
+    """Wait until a domain's log has such an event."""
+    wait_file(log(name, "events.jsonl"), lambda: any(map(what, events(name))))

@@ -14,7 +14,7 @@ import pytest
 
 from qsuper.errors import ConfigErrors, QsuperError
 from qsuper.host.load import Settings, load_group
-from tests.support.fabric import CONFIGS, joined, load, wait_event, with_rules
+from tests.support.fabric import CONFIGS, both, by, joined, load, wait_event, with_rules
 from tests.support.supervised import (
     PATIENCE_S,
     Supervisor,
@@ -98,9 +98,10 @@ def test_a_guest_rings_a_program(tmp_path: Path) -> None:
         assert {(each["vector"], each["to"]) for each in heard} == {(3, 1)}
 
 
-def test_boot_signal(tmp_path: Path) -> None:
+@both
+def test_boot_signal(tmp_path: Path, which: str) -> None:
     """The primary's guest copies the firmware and rings; the dependency runs it."""
-    with supervised(load(tmp_path, "amp-boot")) as supervisor:
+    with supervised(load(tmp_path, "amp-boot", by(which))) as supervisor:
         wait_log("amp-boot", "firmware copied\n")
         wait_ticks("amp-boot-dependency", 3)
         assert supervisor.state("amp-boot-dependency") == "running"
@@ -113,8 +114,9 @@ def test_boot_signal(tmp_path: Path) -> None:
     assert leftovers() == []
 
 
+@both
 @pytest.mark.parametrize(("arch", "entry"), [("riscv64", "0x80200000"), ("armv7l", "0x40200000")])
-def test_boot_signal_from_aarch64(tmp_path: Path, arch: str, entry: str) -> None:
+def test_boot_signal_from_aarch64(tmp_path: Path, which: str, arch: str, entry: str) -> None:
     guest = {"armv7l": "arm"}.get(arch, arch)
 
     def edit(text: str) -> str:
@@ -131,7 +133,7 @@ def test_boot_signal_from_aarch64(tmp_path: Path, arch: str, entry: str) -> None
             "<cpu><model>cortex-a53</model></cpu><devices>",
         )
 
-    with supervised(load(tmp_path, "amp-boot", edit)):
+    with supervised(load(tmp_path, "amp-boot", by(which, edit))):
         wait_log("amp-boot", "firmware copied\n")
         wait_ticks("amp-boot-dependency", 3)
 

@@ -16,6 +16,7 @@ from qsuper.host.load import Settings, load_group
 from qsuper.plan import GroupPlan, Vector
 from tests.support.fabric import (
     CONFIGS,
+    both,
     by,
     joined,
     load,
@@ -38,7 +39,6 @@ pytestmark = [pytest.mark.qemu, pytest.mark.usefixtures("rundir")]
 
 MIB = 1 << 20
 needs_qemu_img = pytest.mark.skipif(not shutil.which("qemu-img"), reason="no qemu-img here")
-both = pytest.mark.parametrize("which", ["installed", "second"])
 
 
 def count_of(memory: mmap.mmap, peer: int) -> int:

@@ -18,6 +18,8 @@ CONFIGS: Final = ROOT / "configs"
 NAMESPACE: Final = "urn:qsuper:domain:1"
 SECOND: Final = ROOT / ".second-qemu" / "bin"
 """Where `scripts/second-qemu` puts a later QEMU."""
+both = pytest.mark.parametrize("which", ["installed", "second"])
+"""For tests that take which QEMU runs the group: `by`."""
 
 
 def load(directory: Path, name: str, edit: Callable[[str], str] = str) -> GroupPlan:
@@ -38,11 +40,12 @@ def by(which: str, edit: Callable[[str], str] = str) -> Callable[[str], str]:
         return edit
 
     def changed(text: str) -> str:
+        text = edit(text)
         arch = text.partition("<type arch='")[2].partition("'")[0]
         emulator = SECOND / f"qemu-system-{'arm' if arch == 'armv7l' else arch}"
         if not emulator.exists():
             pytest.skip("no second QEMU here (scripts/second-qemu)")
-        return edit(text).replace("<devices>", f"<devices><emulator>{emulator}</emulator>", 1)
+        return text.replace("<devices>", f"<devices><emulator>{emulator}</emulator>", 1)
 
     return changed
 

@@ -49,7 +49,8 @@ class Lab:
         }
         self.has_libvirt = shutil.which("virsh") is not None and self.answers([*self.virsh, "list"])
         self._images = {
-            name: shutil.copy(_GUESTS / f"{name}-x86_64.img", scratch) for name in ("tick", "flood")
+            name: shutil.copy(_GUESTS / f"{name}-x86_64.img", scratch)
+            for name in ("tick", "busy", "flood")
         }
 
     def __enter__(self) -> Self:

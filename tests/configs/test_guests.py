@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import trio
 
@@ -50,6 +51,11 @@ class Guest:
         """Wait for an event, unless it has come already."""
         while name not in self._events:
             await self._message()
+
+    def cpu_s(self) -> float:
+        """Give how much CPU time its QEMU has used."""
+        times = psutil.Process(self.process.pid).cpu_times()
+        return times.user + times.system
 
     async def ticks(self, seconds: float) -> list[str]:
         """Give the lines of so long a time."""
@@ -189,6 +195,15 @@ async def test_echo() -> None:
         assert await guest.line() == "ready"
         await guest.type(b"Hello, z{@\n")
         assert await guest.line() == "HELLO, Z{@"
+
+
+@pytest.mark.qemu
+async def test_busy_computes_without_end() -> None:
+    async with booted("busy-x86_64") as guest:
+        assert await guest.line() == "busy"
+        before_s = guest.cpu_s()
+        assert await guest.ticks(0.2) == []
+        assert guest.cpu_s() > before_s
 
 
 @pytest.mark.qemu

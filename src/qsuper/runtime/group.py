@@ -124,7 +124,7 @@ class Group:
             if guest.link is None:
                 raise guest.failure()
             links[guest.name] = guest.link
-        with urgent(guest.process.pid for guest in guests):
+        with urgent((guest.process.pid for guest in guests), vcpus=False):
             answers = await signal_all(links, Verb.RESUME)
         self._released(answers)
 
@@ -254,8 +254,9 @@ class Group:
                 f"cannot {verb}: {', '.join(f'{g.name} is {g.state}' for g in guests)}"
             )
         links = {guest.name: guest.link for guest in able if guest.link}
-        with urgent(guest.process.pid for guest in able):
-            answers = await signal_all(links, verb)
+        pids = (guest.process.pid for guest in able)
+        with urgent(pids, vcpus=verb is Verb.SUSPEND) as calm:
+            answers = await signal_all(links, verb, calm)
         for name, answer in answers.items():
             guest = self.guests[name]
             if answer is None:

@@ -19,6 +19,7 @@ from qsuper.errors import QsuperError, TimedOutError
 from qsuper.runtime.verbs import QMP_COMMAND, QMP_EVENT, Verb
 
 ANSWER_WITHIN_S: Final = 2.0
+_AT_ONCE_S: Final = 0.1
 EXECUTE_WITHIN_S: Final = 5.0
 _CHUNK_BYTES: Final = 65536
 
@@ -208,8 +209,15 @@ class Link:
 _numbers = count(1)
 
 
-async def signal_all(links: Mapping[str, Link], verb: Verb) -> dict[str, Answer | None]:
+async def signal_all(
+    links: Mapping[str, Link], verb: Verb, calm: Callable[[], None] = lambda: None
+) -> dict[str, Answer | None]:
     """Suspend or resume all at once.
+
+    Args:
+        links: Their monitors.
+        verb: Which of the two.
+        calm: Called when all have answered, or should have.
 
     Returns:
         What each did, by name; None for one that did not answer within 2 s.
@@ -219,9 +227,11 @@ async def signal_all(links: Mapping[str, Link], verb: Verb) -> dict[str, Answer 
     waits = {name: Waiting(QMP_EVENT[verb]) for name in links}
     for name, link in links.items():
         link.send(line, number, waits[name])
-    with trio.move_on_after(ANSWER_WITHIN_S):
-        for waiting in waits.values():
-            await waiting.answered.wait()
+    for within_s in (_AT_ONCE_S, ANSWER_WITHIN_S - _AT_ONCE_S):
+        with trio.move_on_after(within_s):
+            for waiting in waits.values():
+                await waiting.answered.wait()
+        calm()
     for link in links.values():
         link.forget(number)
     return {

@@ -4,6 +4,7 @@ import json
 import shutil
 import statistics
 import struct
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from scripts.benchmark.rows import Row
 
 _CONFIGS: Final = Path(__file__).parents[2] / "configs"
 _TRIPS: Final = 500
+_SIGNALS: Final = 50
 _PATIENCE_S: Final = 30.0
 _SLOT: Final = 2 * 64  # the primary's, see configs/guests/README.md
 
@@ -39,10 +41,7 @@ def round_trip(lab: Lab) -> Iterator[Row]:
     lab.run([*lab.qsuper, "up", "-d", str(_example(lab, "cosim"))])
     (domain,) = lab.json("info", "cosim")["domains"]
     with Client(domain["doorbells"][0]["socket"]) as client:
-        deadline = time.monotonic() + _PATIENCE_S
-        while not struct.unpack_from("<I", client.memory, _SLOT + 32)[0]:
-            if time.monotonic() > deadline:
-                raise RuntimeError("the guest does not start")
+        _wait(lambda: struct.unpack_from("<I", client.memory, _SLOT + 32)[0], "guest")
         struct.pack_into("<I", client.memory, _SLOT + 36, 0)
         struct.pack_into("<I", client.memory, _SLOT + 16 + 4, 1 << 16 | 3)
         trips: list[float] = []
@@ -55,6 +54,43 @@ def round_trip(lab: Lab) -> Iterator[Row]:
     lab.run([*lab.qsuper, "destroy", "cosim"])
     figure = statistics.median(trips) * 1e3
     yield Row(name="program to guest and back", figure=figure, figure_budget=0.2)
+
+
+def guest_to_guest(lab: Lab) -> Iterator[Row]:
+    """What the supervisor does while guests ring each other: nothing, by strace."""
+    if not shutil.which("strace"):
+        return
+    config = lab.scratch / "config" / "qsuper"
+    config.mkdir(parents=True)
+    # The guests print what they hear, and of logs that may grow too long the supervisor takes care.
+    (config / "config.toml").write_text('[logs]\nsize = "0 B"\n')
+    lab.run([*lab.qsuper, "up", "-d", str(_example(lab, "mailbox", numbering="unique"))])
+    trace = lab.scratch / "trace"
+    argv = ["strace", "-f", "-qq", "-o", str(trace), "-p", str(lab.supervisor("mailbox"))]
+    heard = lab.scratch / "state" / "qsuper" / "mailbox" / "serial0.log"
+    _wait(lambda: heard.read_text().count("signal "), "a first signal")
+    with subprocess.Popen(argv) as strace:
+        _wait(lambda: _is_traced(lab.supervisor("mailbox")), "strace")
+        before = heard.read_text().count("signal ")
+        _wait(lambda: heard.read_text().count("signal ") >= before + _SIGNALS, "signals")
+        strace.terminate()
+    calls = [line for line in trace.read_text().splitlines() if "<detached" not in line]
+    lab.run([*lab.qsuper, "destroy", "mailbox"])
+    (config / "config.toml").unlink()
+    name = f"supervisor, {_SIGNALS} signals from guest to guest"
+    yield Row(name=name, figure=len(calls), unit="calls", figure_budget=0)
+
+
+def _is_traced(pid: int) -> bool:
+    return "TracerPid:\t0\n" not in Path(f"/proc/{pid}/status").read_text()
+
+
+def _wait(condition: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + _PATIENCE_S
+    while not condition():
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"no {what} within {_PATIENCE_S:g} s")
+        time.sleep(0.01)
 
 
 def save_and_restore(lab: Lab) -> Iterator[Row]:
@@ -77,21 +113,22 @@ def save_and_restore(lab: Lab) -> Iterator[Row]:
 def _booted_us(lab: Lab, before: int) -> float:
     """Wait for one more boot of the example than *before*; give how long it took."""
     log = lab.scratch / "state" / "qsuper" / "amp-boot-dependency" / "events.jsonl"
-    deadline = time.monotonic() + _PATIENCE_S
-    while time.monotonic() < deadline:
+    delays: list[float] = []
+
+    def booted() -> bool:
         events = map(json.loads, log.read_text().splitlines())
-        delays = [event["detail"]["delay_us"] for event in events if event["event"] == "BOOTED"]
-        if len(delays) > before:
-            return float(delays[-1])
-        time.sleep(0.01)
-    raise RuntimeError("the dependency did not boot")
+        delays[:] = [each["detail"]["delay_us"] for each in events if each["event"] == "BOOTED"]
+        return len(delays) > before
+
+    _wait(booted, "boot")
+    return delays[-1]
 
 
-def _example(lab: Lab, name: str) -> Path:
-    """Copy an example, with its dependency if it has one, such that it can be saved."""
+def _example(lab: Lab, name: str, *, numbering: str = "private") -> Path:
+    """Copy an example, with its dependency if it has one; `private` ones can be saved."""
     for source in _CONFIGS.glob(f"{name}*.xml"):
         text = source.read_text().replace("guests/", f"{_CONFIGS}/guests/")
-        text = text.replace("domain:1'>", "domain:1' numbering='private'>")
+        text = text.replace("domain:1'>", f"domain:1' numbering='{numbering}'>")
         (lab.scratch / source.name).write_text(text)
     return lab.scratch / f"{name}.xml"
 
@@ -99,5 +136,6 @@ def _example(lab: Lab, name: str) -> Path:
 FABRIC: Final[dict[str, Callable[[Lab], Iterator[Row]]]] = {
     "boot signal": boot_signal,
     "program to guest": round_trip,
+    "guest to guest": guest_to_guest,
     "save and restore": save_and_restore,
 }

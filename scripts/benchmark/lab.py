@@ -46,6 +46,7 @@ class Lab:
             "QSUPER_RUNTIME_DIR": str(scratch / "run"),
             "XDG_STATE_HOME": str(scratch / "state"),
             "XDG_CACHE_HOME": str(scratch / "cache"),
+            "XDG_CONFIG_HOME": str(scratch / "config"),
         }
         self.has_libvirt = shutil.which("virsh") is not None and self.answers([*self.virsh, "list"])
         self._images = {
@@ -103,6 +104,11 @@ class Lab:
             )
         )
         return path
+
+    def supervisor(self, group: str) -> int:
+        """Give the pid of a group's supervisor."""
+        path = self.scratch / "run" / "groups" / group / "supervisor.pid"
+        return int(path.read_text().split()[0])
 
     def run(self, argv: Sequence[str]) -> None:
         """Run a command.

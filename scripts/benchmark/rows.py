@@ -150,8 +150,7 @@ def supervisor(lab: Lab) -> Iterator[Row]:
     for size in (2, 10):
         primary = lab.group(size)
         lab.run([*lab.qsuper, "up", "-d", str(primary)])
-        pid_file = lab.scratch / "run" / "groups" / primary.stem / "supervisor.pid"
-        process = psutil.Process(int(pid_file.read_text().split()[0]))
+        process = psutil.Process(lab.supervisor(primary.stem))
         memory[size] = process.memory_info().rss / 2**20
         if size == 2:  # noqa: PLR2004 - once is enough
             before = process.num_ctx_switches().voluntary

@@ -19,6 +19,8 @@ from qsuper.runtime.inotify import IN_CREATE, IN_MODIFY, IN_MOVED_TO, Inotify
 PATIENCE_S: Final = 30.0
 TICKS_WITHIN_S: Final = 10.0
 _GUESTS: Final = Path(__file__).parents[2] / "configs" / "guests"
+_HELPER: Final = "swtpm"
+_TPM: Final = "<tpm model='tpm-tis'><backend type='emulator' version='2.0'/></tpm>"
 _DOMAIN: Final = """<domain type='qemu'>
   <name>{name}</name>
   <memory unit='MiB'>16</memory>
@@ -32,6 +34,7 @@ _DOMAIN: Final = """<domain type='qemu'>
     </disk>
     <serial type='pty'/>
     <memballoon model='none'/>
+    {devices}
   </devices>
 </domain>
 """
@@ -44,6 +47,8 @@ class Group(NamedTuple):
     needs: tuple[str, ...] = ()
     restarts: bool = False
     """`on_crash` is `restart`."""
+    helped: tuple[str, ...] = ()
+    """Members that have a helper, where it is installed."""
 
     @property
     def members(self) -> tuple[str, ...]:
@@ -52,7 +57,7 @@ class Group(NamedTuple):
 
 GROUPS: Final = (
     Group("a", ("b", "c")),
-    Group("d", ("e",)),
+    Group("d", ("e",), helped=("e",)),
     Group("r", restarts=True),
 )
 
@@ -86,8 +91,13 @@ class Lab:
                     f"<domaindependency>{need}.xml</domaindependency>" for need in needs
                 )
                 on_crash = "restart" if group.restarts else "destroy"
+                has_helper = name in group.helped and shutil.which(_HELPER)
                 content = _DOMAIN.format(
-                    name=name, image=image, dependencies=dependencies, on_crash=on_crash
+                    name=name,
+                    image=image,
+                    dependencies=dependencies,
+                    on_crash=on_crash,
+                    devices=_TPM if has_helper else "",
                 )
                 (scratch / f"{name}.xml").write_text(content)
 
@@ -135,6 +145,20 @@ class Lab:
                     if b"qsuper-qmp" in command:
                         name = at.removeprefix(top).removesuffix(" (deleted)")
                         found.setdefault(name, []).append(int(entry))
+        return found
+
+    def helpers(self) -> list[int]:
+        """Give the helpers that live."""
+        mark = os.fsencode(f"QSUPER_RUNTIME_DIR={self.run_dir}")
+        found: list[int] = []
+        for entry in filter(str.isdecimal, os.listdir("/proc")):
+            with contextlib.suppress(OSError):
+                command = Path(f"/proc/{entry}/cmdline").read_bytes().split(b"\0")
+                # What it starts has its environment too; one that has ended has no command line.
+                is_one = os.path.basename(command[0]) == _HELPER.encode()
+                environment = Path(f"/proc/{entry}/environ").read_bytes() if is_one else b""
+                if mark in environment.split(b"\0"):
+                    found.append(int(entry))
         return found
 
     def status(self, name: str) -> str:

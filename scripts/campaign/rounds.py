@@ -2,8 +2,10 @@
 
 import random
 import select
+import shutil
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from scripts.campaign.lab import GROUPS, Group, Lab, finished, kill, wait_until
@@ -39,6 +41,10 @@ class Campaign:
             "kill command": self._kill_command,
             "kill member": self._kill_member,
             "stop member": self._stop_member,
+            "kill helper": self._kill_helper,
+            "save and restore": self._save_and_restore,
+            "kill supervisor during save": self._kill_supervisor_during_save,
+            "kill member during save": self._kill_member_during_save,
             "adopt": self._adopt,
             "adopt twice": self._adopt_twice,
             "verb": self._verb,
@@ -157,6 +163,53 @@ class Campaign:
             assert stopped, f"{name} is stopped, and shown as {self._state(name)}"
         finally:
             kill(alive[name][0], signal.SIGCONT)
+
+    def _kill_helper(self, group: Group) -> None:
+        """The guest lives on without it."""
+        for pid in self.lab.helpers() if group.helped else ():
+            kill(pid)
+
+    def _save_and_restore(self, group: Group) -> None:
+        directory = self.lab.scratch / "saved"
+        was_up = self.want[group.name] is not None
+        saved = self.lab.run("save", group.name, str(directory))
+        self._adopted(group)
+        if not was_up or self.want[group.name] is None:
+            assert saved.status == 1, saved
+            return
+        assert saved.status == 0, saved
+        gone = wait_until(lambda: not set(self.lab.processes()) & set(group.members), 5.0)
+        assert gone, "saved members run on"
+        restored = self.lab.run("restore", str(directory))
+        assert restored.status == 0, restored
+        self._forget(directory)
+
+    def _kill_supervisor_during_save(self, group: Group) -> None:
+        """The group goes on, unless all was on the disk."""
+        directory = self.lab.scratch / "saved"
+        command = self.lab.start("save", group.name, str(directory))
+        self._pause(0.3)
+        self._kill_supervisor(group)
+        finished(command)
+        self._adopt(group)
+        before = {name: self.want[name] for name in group.members}
+        self._learn(group)
+        after = {name: self.want[name] for name in group.members}
+        assert after == before or directory.exists(), f"{before} before a save, {after} after it"
+        self._forget(directory)
+
+    def _kill_member_during_save(self, group: Group) -> None:
+        directory = self.lab.scratch / "saved"
+        command = self.lab.start("save", group.name, str(directory))
+        self._pause(0.3)
+        self._kill_member(group)
+        finished(command)
+        self._learn(group)
+        self._forget(directory)
+
+    def _forget(self, directory: Path) -> None:
+        assert not directory.with_name("saved.partial").exists(), "half a save is left"
+        shutil.rmtree(directory, ignore_errors=True)
 
     def _adopt(self, group: Group) -> None:
         done = self.lab.run("adopt", group.name)
@@ -299,6 +352,9 @@ class Campaign:
         return self._leftovers(set(processes))
 
     def _leftovers(self, alive: set[str]) -> str:
+        helped = {name for group in GROUPS for name in group.helped}
+        if len(helpers := self.lab.helpers()) > len(helped & alive):
+            return f"helpers outlive their QEMUs: {helpers}"
         for group in GROUPS:
             if group.name in self.orphaned or alive & set(group.members):
                 continue

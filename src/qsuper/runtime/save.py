@@ -232,19 +232,27 @@ def _foreign(plan: LaunchPlan) -> Iterator[Option]:
 
 async def _write_state(guest: Guest, path: str) -> bool:
     """Write a member's state; tell whether the memory that it shares is in it."""
-    if guest.link is None:
-        raise guest.failure()
     if _shares_only_ours(guest.plan):
         with _created(path) as descriptor:
-            has_shared = not await migration.write(guest.link, descriptor, ignores_shared=True)
+            has_shared = not await _migrate(guest, descriptor, ignores_shared=True)
             with contextlib.suppress(ValueError):
                 if not has_shared:
                     vmstate.unmap(descriptor, _is_mapped_by_device(guest.plan))
                 return has_shared
         os.unlink(path)  # its state has another form than we know: the long way
     with _created(path) as descriptor:
-        await migration.write(guest.link, descriptor, ignores_shared=False)
+        await _migrate(guest, descriptor, ignores_shared=False)
     return True
+
+
+async def _migrate(guest: Guest, descriptor: int, *, ignores_shared: bool) -> bool:
+    """Have a member's QEMU write its state, as `migration.write`; errors name the member."""
+    try:
+        if guest.link is None:
+            raise QsuperError("QEMU has ended")
+        return await migration.write(guest.link, descriptor, ignores_shared=ignores_shared)
+    except QsuperError as error:
+        raise type(error)(f"{guest.name}: not saved: {error}") from error
 
 
 @contextlib.contextmanager

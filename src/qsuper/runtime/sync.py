@@ -166,6 +166,8 @@ class Link:
                 self.late()
 
     def close(self) -> None:
+        """Hang up; who still waits is told that QEMU has ended."""
+        self._hang_up()
         self._connection.close()
 
     def _hang_up(self) -> None:

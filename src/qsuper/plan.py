@@ -179,6 +179,8 @@ class LaunchPlan(Struct, frozen=True, kw_only=True):
     boot: Vector | None = None
     """It stays paused until this is rung."""
     signals: tuple[Signal, ...] = ()
+    has_sandbox: bool = True
+    """The emulator was built with seccomp."""
     saved: SavedState | None = None
 
     def started(self) -> Self:

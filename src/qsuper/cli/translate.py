@@ -39,7 +39,8 @@ def run(args: argparse.Namespace) -> int:
         return _lines(args)
     group, notices = load_group(args.files, settings(args))
     if args.format == "shell":
-        print("\n\n".join(_pasteable(member, args, len(group.members)) for member in group.members))
+        members = group.in_launch_order
+        print("\n\n".join(_pasteable(member, args, len(members)) for member in members))
         warn(notices)
         return 0
     domains = [

@@ -30,6 +30,7 @@ def notices(context: Context) -> Iterator[Notice]:
     yield from domain.memory.notices(has_balloon=has_balloon)
     yield from domain.sysinfo.notices()
     yield from domain.passthrough.notices()
+    yield from domain.fabric.notices(context.site, on_crash=domain.lifecycle.lifecycle.on_crash)
     for device in domain.devices:
         yield from device.notices(context)
 

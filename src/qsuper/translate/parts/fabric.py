@@ -10,8 +10,9 @@ from typing import Final, Self
 from msgspec import Struct
 
 from qsuper.errors import ConfigError
+from qsuper.location import Notice
 from qsuper.options import Handle, Option, Props, SharedMemory
-from qsuper.plan import OnSignal, Signal, Vector
+from qsuper.plan import Meeting, OnEnd, OnSignal, Signal, Vector
 from qsuper.translate.node import Node
 from qsuper.translate.parts import sdm
 from qsuper.translate.parts.passthrough import OURS
@@ -21,6 +22,7 @@ _MIB: Final = 1 << 20
 _MOST_BYTES: Final = 1 << 62
 _MOST_VECTOR: Final = 2047  # MSI-X has 2048
 _MOST_ADDRESS: Final = (1 << 64) - 1
+_RESTARTS: Final = (OnEnd.RESTART, OnEnd.RENAME_RESTART, OnEnd.COREDUMP_RESTART)
 _KINDS: Final = ("memory", "window", "boot", "signal", "shmem")
 
 
@@ -86,6 +88,8 @@ class Fabric(Struct, frozen=True, kw_only=True):
     rules: tuple[Rule, ...] = ()
     host_shares: frozenset[str] = frozenset()
     """Names of the `<shmem>`s that programs outside find in /dev/shm."""
+    dependencies: int = 0
+    """How many the domain names."""
 
     @classmethod
     def parse(cls, node: Node) -> Self:
@@ -104,6 +108,8 @@ class Fabric(Struct, frozen=True, kw_only=True):
         boot = list(found.children(f"{OURS}boot"))
         if len(boot) > 1:
             raise boot[1].error("there are two", hint="remove one")
+        devices = node.children("devices")
+        needs = [each for part in devices for each in part.children("domaindependency")]
         return cls(
             numbering=found.enum("numbering", Numbering, Numbering.UNIQUE),
             ram=_ram(found),
@@ -112,6 +118,7 @@ class Fabric(Struct, frozen=True, kw_only=True):
             host_shares=frozenset(
                 each.required("name") for each in shmems if each.enum("path", Path) is Path.HOST
             ),
+            dependencies=len(needs),
         )
 
     @property
@@ -123,15 +130,13 @@ class Fabric(Struct, frozen=True, kw_only=True):
         if self.ram is None:
             return ()
         memory = _memory(self.ram, site)
-        is_master = not self.ram.is_window
         if memory.is_native:
-            props = sdm.ram_options(
-                memory, ram_id=ram_id, size_bytes=self.ram.size_bytes, is_master=is_master
+            path = _path(memory.name, memory.size_bytes, self.ram)
+            size, is_master = self.ram.size_bytes, not self.ram.is_window
+            options = sdm.ram_options(
+                memory, path, ram_id=ram_id, size_bytes=size, is_master=is_master
             )
-            return (
-                sdm.socket_option(memory, is_master=is_master),
-                Option.json("object", props),
-            )
+            return tuple(options)
         if self.ram.is_window and memory.in_pieces:
             share = memory.piece(self.ram.offset_bytes)
             return (_object(ram_id, share, self.ram.size_bytes, self.ram),)
@@ -171,11 +176,27 @@ class Fabric(Struct, frozen=True, kw_only=True):
         """Give the signal for which the supervisor keeps the domain paused."""
         return None if self.boot is None or self.waits_natively(site) else self.boot.vector
 
+    def meeting(self, site: Site) -> Meeting | None:
+        """Give where QEMUs of the group find each other by themselves."""
+        if self.ram is None or not self.waits_natively(site):
+            return None
+        return sdm.meeting(_memory(self.ram, site), is_master=not self.ram.is_window)
+
+    def notices(self, site: Site, *, on_crash: OnEnd) -> Iterator[Notice]:
+        """Tell what a QEMU that others meet does not do."""
+        part = self.ram
+        if part is not None and on_crash in _RESTARTS and self.meeting(site) is not None:
+            yield part.node.notice(
+                f"<on_crash> {on_crash} is for panics alone: QEMUs that meet start only together"
+            )
+
     def signal_options(self, site: Site, *, ram_id: str | None) -> Iterator[Option]:
         """Give QEMU's own signals, where it has them."""
         if self.ram is not None and self.waits_natively(site):
             memory, is_master = _memory(self.ram, site), not self.ram.is_window
-            yield from sdm.signal_options(memory, ram_id=ram_id, is_master=is_master)
+            is_known = memory.name in site.host.memories
+            slaves = len(memory.windows) if is_known or not is_master else self.dependencies
+            yield from sdm.signal_options(memory, ram_id=ram_id, slaves=slaves, is_master=is_master)
 
     def options(self, site: Site, *, has_firmware: bool) -> Iterator[Option]:
         """Give what makes the CPU begin at the entry: QEMU's loader, which loads nothing."""
@@ -298,19 +319,24 @@ def _memory(ram: Ram, site: Site) -> SharedRam:
 def _object(
     ram_id: str | None, share: str, size_bytes: int, ram: Ram, offset: Props | None = None
 ) -> Option:
-    memory = SharedMemory(
-        name=f"ram-{share}", share=share, size_bytes=size_bytes, on_host=ram.on_host
-    )
     size = min(size_bytes, ram.size_bytes)
     props: Props = {
         "qom-type": "memory-backend-file",
         "id": ram_id,
-        "mem-path": Handle(resource=memory, shown=f"/dev/shm/{share}", live="/proc/self/fd/{}"),  # noqa: S108 - where it would be
+        "mem-path": _path(share, size_bytes, ram),
         "share": True,
         "x-use-canonical-path-for-ramblock-id": False,
         "size": size,
     }
     return Option.json("object", {**props, **(offset or {})})
+
+
+def _path(share: str, size_bytes: int, ram: Ram) -> Handle:
+    """Give where QEMU finds a memory of the supervisor's."""
+    memory = SharedMemory(
+        name=f"ram-{share}", share=share, size_bytes=size_bytes, on_host=ram.on_host
+    )
+    return Handle(resource=memory, shown=f"/dev/shm/{share}", live="/proc/self/fd/{}")  # noqa: S108 - where it would be
 
 
 def _ram_problems(ram: Ram, site: Site, size_bytes: int) -> Iterator[ConfigError]:
@@ -320,6 +346,9 @@ def _ram_problems(ram: Ram, site: Site, size_bytes: int) -> Iterator[ConfigError
     info = site.machine_info
     if info is None or info.default_ram_id is None:
         yield ram.node.error(f"machine '{site.machine}' cannot share its memory")
+    memory = _memory(ram, site)
+    if memory.is_native:
+        yield from sdm.problems(ram.node, memory)
 
 
 def _entry_problems(node: Node, entry: int, site: Site, size_bytes: int) -> Iterator[ConfigError]:

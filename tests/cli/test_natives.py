@@ -17,6 +17,7 @@ UUID = r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"
 CONFIGS = Path(__file__).parents[2] / "configs"
 GROUPS = {
     "amp-boot": ("series-x86_64", "series-aarch64"),
+    "zynqmp": ("amd-aarch64", "amd-microblazeel"),
 }
 """Examples, and the QEMUs that run them."""
 

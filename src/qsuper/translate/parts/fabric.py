@@ -15,6 +15,7 @@ from qsuper.options import Handle, Option, Props, SharedMemory
 from qsuper.plan import Meeting, OnEnd, OnSignal, Signal, Vector
 from qsuper.translate.node import Node
 from qsuper.translate.parts import sdm
+from qsuper.translate.parts.machine_path import MachinePath
 from qsuper.translate.parts.passthrough import OURS
 from qsuper.translate.site import SharedRam, Site
 
@@ -23,7 +24,7 @@ _MOST_BYTES: Final = 1 << 62
 _MOST_VECTOR: Final = 2047  # MSI-X has 2048
 _MOST_ADDRESS: Final = (1 << 64) - 1
 _RESTARTS: Final = (OnEnd.RESTART, OnEnd.RENAME_RESTART, OnEnd.COREDUMP_RESTART)
-_KINDS: Final = ("memory", "window", "boot", "signal", "shmem")
+_KINDS: Final = ("memory", "window", "boot", "signal", "shmem", "machine-path")
 
 
 @unique
@@ -88,6 +89,7 @@ class Fabric(Struct, frozen=True, kw_only=True):
     rules: tuple[Rule, ...] = ()
     host_shares: frozenset[str] = frozenset()
     """Names of the `<shmem>`s that programs outside find in /dev/shm."""
+    machine_path: MachinePath | None = None
     dependencies: int = 0
     """How many the domain names."""
 
@@ -99,8 +101,9 @@ class Fabric(Struct, frozen=True, kw_only=True):
             ConfigError: something in it is unknown, missing or out of range.
         """
         found = _only_child(node)
+        machine_path = MachinePath.parse(node, found)
         if found is None:
-            return cls()
+            return cls(machine_path=machine_path)
         for part in found.children():
             if part.tag not in (f"{OURS}{kind}" for kind in _KINDS):
                 raise part.error("is unknown here", hint=f"one of {', '.join(_KINDS)}")
@@ -118,6 +121,7 @@ class Fabric(Struct, frozen=True, kw_only=True):
             host_shares=frozenset(
                 each.required("name") for each in shmems if each.enum("path", Path) is Path.HOST
             ),
+            machine_path=machine_path,
             dependencies=len(needs),
         )
 
@@ -178,13 +182,15 @@ class Fabric(Struct, frozen=True, kw_only=True):
 
     def meeting(self, site: Site) -> Meeting | None:
         """Give where QEMUs of the group find each other by themselves."""
+        if self.machine_path is not None:
+            return self.machine_path.meeting
         if self.ram is None or not self.waits_natively(site):
             return None
         return sdm.meeting(_memory(self.ram, site), is_master=not self.ram.is_window)
 
     def notices(self, site: Site, *, on_crash: OnEnd) -> Iterator[Notice]:
         """Tell what a QEMU that others meet does not do."""
-        part = self.ram
+        part = self.machine_path or self.ram
         if part is not None and on_crash in _RESTARTS and self.meeting(site) is not None:
             yield part.node.notice(
                 f"<on_crash> {on_crash} is for panics alone: QEMUs that meet start only together"
@@ -199,7 +205,12 @@ class Fabric(Struct, frozen=True, kw_only=True):
             yield from sdm.signal_options(memory, ram_id=ram_id, slaves=slaves, is_master=is_master)
 
     def options(self, site: Site, *, has_firmware: bool) -> Iterator[Option]:
-        """Give what makes the CPU begin at the entry: QEMU's loader, which loads nothing."""
+        """Give the directory to meet in, and what makes the CPU begin at the entry.
+
+        That is QEMU's loader, which loads nothing.
+        """
+        if self.machine_path is not None:
+            yield from self.machine_path.options()
         if self.boot is None or self.boot.entry is None:
             return
         if site.is_riscv and not has_firmware:  # else QEMU puts OpenSBI into the memory
@@ -224,6 +235,8 @@ class Fabric(Struct, frozen=True, kw_only=True):
                 yield self.ram.node.error("a domain with <cpu><numa> cannot share its memory")
             if has_backing:
                 yield self.ram.node.error("<memoryBacking> backs the memory already")
+        if self.machine_path is not None:
+            yield from self.machine_path.problems(site)
         if self.boot is not None and self.boot.entry is not None:
             yield from _entry_problems(self.boot.node, self.boot.entry, site, size_bytes)
 

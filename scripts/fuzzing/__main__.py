@@ -76,7 +76,7 @@ def _grounds(capabilities: list[str], host: str | None) -> dict[str, list[Settin
     """Give the emulators to translate for by architecture; under "" all."""
     result: dict[str, list[Settings]] = {"": []}
     for path in capabilities:
-        ground = Settings(capabilities=path, host=host)
+        ground = Settings(capabilities=(path,), host=host)
         result[""].append(ground)
         result.setdefault(read_capabilities(path).arch, []).append(ground)
     return result if result[""] else {"": [Settings(host=host, accel=Accel.TCG)]}

@@ -120,6 +120,11 @@ class Caps(Struct, frozen=True, kw_only=True):
         """Tell whether command line *option* takes *name*, as `query-command-line-options` says."""
         return name in self.command_line.get(option, ())
 
+    @property
+    def has_sandbox(self) -> bool:
+        """It was built with seccomp; taken for granted where the probe did not ask."""
+        return not self.command_line or "sandbox" in self.command_line
+
     def machine(self, name: str) -> Machine | None:
         return self.machines.get(name)
 

@@ -188,7 +188,7 @@ class Option(Struct, frozen=True):
         return cls(name, Form.KEYED, props, implied)
 
     @classmethod
-    def word(cls, name: str, value: str | Handle) -> Self:
+    def word(cls, name: str, value: str | Handle | AtLaunch) -> Self:
         """`-uuid VALUE`, for the options in which QEMU takes the whole word as it is."""
         return cls(name, Form.WORD, {"": value})
 

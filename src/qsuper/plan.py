@@ -139,6 +139,22 @@ class PlugCpu(Struct, frozen=True, kw_only=True):
     """Among all CPUs there can be, from 0."""
 
 
+class Meeting(Struct, frozen=True, kw_only=True):
+    """Where QEMUs of a group find each other: sockets that they make themselves.
+
+    Those with the same directory and prefix meet. A QEMU looks for a socket once, so they are
+    started one after the other, each when those before it listen, or run.
+    """
+
+    directory: str
+    """As it is given to QEMU. A relative one is seen from the domain's runtime directory, and
+    made with mode 0700; an absolute one is the user's."""
+    prefix: str
+    """What the names of the sockets begin with."""
+    is_host: bool = False
+    """The others come to its socket: it is started before them, whatever its role."""
+
+
 class SavedState(Struct, frozen=True, kw_only=True):
     """What a domain goes on from, rather than starting."""
 
@@ -179,6 +195,10 @@ class LaunchPlan(Struct, frozen=True, kw_only=True):
     boot: Vector | None = None
     """It stays paused until this is rung."""
     signals: tuple[Signal, ...] = ()
+    meeting: Meeting | None = None
+    """None: it needs no other QEMU to start."""
+    has_sandbox: bool = True
+    """The emulator was built with seccomp."""
     saved: SavedState | None = None
 
     def started(self) -> Self:
@@ -247,6 +267,15 @@ class GroupPlan(Struct, frozen=True):
         """Give the plan of a group whose members all have been started, or brought back."""
         members = (replace(member, plan=member.plan.started()) for member in self.members)
         return replace(self, members=tuple(members), memories={}, rung=())
+
+    @property
+    def in_launch_order(self) -> tuple[Member, ...]:
+        """The members in the order in which their QEMUs are started."""
+
+        def is_host(member: Member) -> bool:
+            return member.plan.meeting is not None and member.plan.meeting.is_host
+
+        return tuple(sorted(self.members, key=is_host, reverse=True))  # stable
 
     @property
     def primaries(self) -> tuple[Member, ...]:

@@ -37,6 +37,7 @@ _CLASSES: Final[dict[str, Callable[..., object]]] = {
         plan.LaunchPlan,
         plan.Lifecycle,
         plan.LogLimits,
+        plan.Meeting,
         plan.Member,
         plan.PlugCpu,
         plan.SavedState,

@@ -66,6 +66,9 @@ def test_valid_by_libvirts_schema(path: Path) -> None:
 @pytest.mark.qemu
 @pytest.mark.parametrize("path", DOMAINS, ids=lambda path: path.stem)
 def test_libvirt_translates_it(path: Path, libvirt_root: Path) -> None:
+    emulator = etree.parse(path).findtext("devices/emulator")
+    if emulator and not Path(emulator).exists():
+        pytest.skip(f"no {emulator} here")
     stripped = libvirt_root / path.name
     stripped.write_bytes(for_libvirt(path))
     uri = f"qemu:///embed?root={libvirt_root}"

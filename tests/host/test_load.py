@@ -172,7 +172,7 @@ def test_files_that_cannot_be_loaded(vms: Path) -> None:
     with pytest.raises(ConfigError, match=r"^parts: is a directory$"):
         load_domain("parts", Settings())
     with pytest.raises(UsageError, match=r"missing\.json: No such file"):
-        load_domain("a.xml", Settings(capabilities="missing.json"))
+        load_domain("a.xml", Settings(capabilities=("missing.json",)))
 
 
 def test_with_a_capabilities_file_nothing_here_matters(
@@ -182,7 +182,7 @@ def test_with_a_capabilities_file_nothing_here_matters(
     monkeypatch.setenv("PATH", str(vms))
     file = corpus / "capabilities" / "qemu-8.2.0-x86_64.json"
 
-    plan = load_domain("a.xml", Settings(capabilities=str(file))).plan
+    plan = load_domain("a.xml", Settings(capabilities=(str(file),))).plan
 
     assert plan.emulator == "/usr/bin/qemu-system-x86_64"
     assert argv(plan)[argv(plan).index("-accel") + 1] == "kvm"

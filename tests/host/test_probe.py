@@ -71,6 +71,7 @@ def test_a_real_emulator_says_what_translation_needs(arch: str) -> None:
     assert caps.schema.has("blockdev-add/arg-type/+file/filename")
     assert not caps.schema.has("blockdev-add/arg-type/+file/no-such-member")
     assert caps.has_parameter("memory", "maxmem")
+    assert caps.has_sandbox
     machine = caps.machine("q35" if arch == "x86_64" else "virt")
     assert machine is not None
     assert machine.max_cpus > 1

@@ -13,6 +13,7 @@ from qsuper.host.surroundings import Accel, Settings, Surroundings
 from qsuper.translate.node import Node, parse_xml
 from qsuper.translate.site import Network, NetworkKind
 
+NATIVES = Path(__file__).parents[1] / "natives" / "capabilities"
 USER = Network(kind=NetworkKind.USER)
 PASST = Network(kind=NetworkKind.PASST)
 BR0 = Network(kind=NetworkKind.BRIDGE, bridge="br0")
@@ -80,7 +81,7 @@ def test_a_capabilities_file_needs_no_emulator(
     home: Path, monkeypatch: pytest.MonkeyPatch, capabilities: str
 ) -> None:
     monkeypatch.setenv("PATH", str(home))
-    surroundings = Surroundings(Settings(capabilities=capabilities))
+    surroundings = Surroundings(Settings(capabilities=(capabilities,)))
 
     assert surroundings.emulator(domain(emulator="/no/qemu")) == "/no/qemu"
     assert surroundings.emulator(domain(arch="vax")) == "/usr/bin/qemu-system-vax"
@@ -88,6 +89,29 @@ def test_a_capabilities_file_needs_no_emulator(
     assert surroundings.caps(["/no/qemu"])["/no/qemu"].version == (8, 2, 0)
     assert surroundings.data(domain())[0].arch == "aarch64"
     surroundings.check_accel(domain("kvm"), "/no/qemu", caps())
+
+
+def test_a_capabilities_file_for_each_architecture() -> None:
+    files = {arch: str(NATIVES / f"series-{arch}.json") for arch in ("x86_64", "aarch64")} | {
+        "microblazeel": str(NATIVES / "amd-microblazeel.json")
+    }
+    surroundings = Surroundings(Settings(capabilities=tuple(files.values())))
+    emulators = {
+        arch: surroundings.emulator(domain(emulator=f"/no/{arch}", arch=arch))
+        for arch in (*files, "i686", "armv7l", "vax")
+    }
+    found = surroundings.caps(emulators.values())
+    assert {arch: found[emulator].arch for arch, emulator in emulators.items()} == {
+        **{arch: arch for arch in files},
+        "i686": "x86_64",
+        "armv7l": "aarch64",
+        "vax": "x86_64",
+    }
+    assert surroundings.data(domain())[0].arch == "x86_64"
+
+    twice = Surroundings(Settings(capabilities=(files["x86_64"],) * 2))
+    with pytest.raises(UsageError, match="another capabilities file for x86_64"):
+        twice.data(domain())
 
 
 @pytest.mark.qemu

@@ -28,6 +28,10 @@ def test_the_frame() -> None:
     ]
 
 
+def test_an_emulator_without_seccomp() -> None:
+    assert "-sandbox" not in " ".join(words(framed(replace(domain("a"), has_sandbox=False))))
+
+
 def test_a_console_gets_a_log_in_a_set_of_its_own() -> None:
     taken = Option.keyed("add-fd", {"set": 6, "fd": 99})
     plan = domain("a", "tick", taken)

@@ -82,6 +82,7 @@ def emulator(
         command_line={
             "smp-opts": frozenset({"dies", "clusters"}),
             "run-with": frozenset({"async-teardown"}),
+            "sandbox": frozenset({"enable"}),
             "spice": frozenset(),
         },
         has_kvm=True,

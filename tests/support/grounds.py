@@ -88,6 +88,7 @@ def emulator(arch: str = "x86_64") -> Caps:
         command_line={
             "smp-opts": frozenset({"dies", "clusters"}),
             "run-with": frozenset({"async-teardown"}),
+            "sandbox": frozenset({"enable"}),
         },
         cpu_expansions={"tcg": (expansion,), "kvm": (expansion,)} if arch == "x86_64" else {},
     )

@@ -1,10 +1,11 @@
 """`<q:fabric>` and `<shmem>`s that members of a group share."""
 
 import pytest
+from msgspec.structs import replace
 
 from qsuper.errors import ConfigError, ConfigErrors
 from qsuper.options import Doorbell, SharedMemory
-from qsuper.plan import LaunchPlan, OnSignal, Role, Signal, Vector
+from qsuper.plan import GroupPlan, LaunchPlan, Meeting, Member, OnSignal, Role, Signal, Vector
 from qsuper.translate.group import Judged, group_problems, shared_rams
 from qsuper.translate.node import parse_xml
 from qsuper.translate.passes import translate
@@ -69,10 +70,12 @@ def group(
     return plans
 
 
-def wrong(a: bytes, *dependencies: bytes, lacking: str = "") -> list[str]:
+def wrong(
+    a: bytes, *dependencies: bytes, lacking: str = "", types: tuple[str, ...] = PATCHED
+) -> list[str]:
     """Give what is wrong with a group."""
     try:
-        group(a, *dependencies, lacking=lacking)
+        group(a, *dependencies, lacking=lacking, types=types)
     except ConfigErrors as several:
         return [str(error) for error in several.errors]
     except ConfigError as error:
@@ -131,40 +134,76 @@ def test_a_window_by_pieces_where_qemu_has_no_offset() -> None:
     ]
 
 
+def native(plan: LaunchPlan) -> list[str]:
+    """Give the options of QEMUs that do it themselves, as they are run."""
+    numbers = {resource.name: 3 for resource in plan.resources()}
+    words = [" ".join(option.argv(numbers)) for option in plan.options]
+    return [word for word in words if "ram" in word or "sdm" in word][-5:]
+
+
 def test_qemus_that_do_it_themselves() -> None:
     dependency = domain("b", WINDOW + BOOT, mib=16, arch="aarch64")
     plans = group(domain("a", RAM, BOX), dependency, types=())
-    words: dict[str, list[str]] = {}
-    for name, plan in plans.items():
-        numbers = {resource.name: 3 for resource in plan.resources()}
-        words[name] = [" ".join(option.argv(numbers)) for option in plan.options]
-    assert [word for word in words["a"] if "ram" in word or "sdm" in word][-5:] == [
+    assert native(plans["a"]) == [
+        "-object multi-socket-backend,id=socket-ram,path=group/ram.multi,listen=on",
         (
-            '-object {"qom-type":"multi-socket-backend","id":"socket-ram","path":"ram.multi",'
-            '"listen":true}'
+            "-object memory-backend-shared,id=pc.ram,size=83886080,mem-path=/proc/self/fd/3,"
+            "socket=socket-ram,master=on"
         ),
-        (
-            '-object {"qom-type":"memory-backend-shared","id":"pc.ram","size":83886080,'
-            '"mem-path":"/dev/shm/ram","socket":"socket-ram","master":true}'
-        ),
-        '-object {"qom-type":"sdm-signal-shboot","id":"sdm-boot","shm":"pc.ram"}',
-        '-object {"qom-type":"sdm-communication-socket","id":"sdm-ram","socket":"socket-ram"}',
+        "-object sdm-signal-shboot,id=sdm-boot,shm=pc.ram",
+        "-object sdm-communication-socket,id=sdm-ram,socket=socket-ram",
         (
             "-device virtio-sdm-device,comm=sdm-ram,master=on,num-slaves=1,len-signals=1,"
             "signals[0]=sdm-boot"
         ),
     ]
-    assert [word for word in words["b"] if "ram" in word or "sdm" in word][-5:] == [
-        '-object {"qom-type":"multi-socket-backend","id":"socket-ram","path":"../a/ram.multi"}',
+    assert native(plans["b"]) == [
+        "-object multi-socket-backend,id=socket-ram,path=group/ram.multi",
         (
-            '-object {"qom-type":"memory-backend-shared","id":"mach-virt.ram","size":16777216,'
-            '"mem-path":"/dev/shm/ram","socket":"socket-ram"}'
+            "-object memory-backend-shared,id=mach-virt.ram,size=16777216,"
+            "mem-path=/proc/self/fd/3,socket=socket-ram"
         ),
-        '-object {"qom-type":"sdm-signal-shboot","id":"sdm-boot","shm":"mach-virt.ram"}',
-        '-object {"qom-type":"sdm-communication-socket","id":"sdm-ram","socket":"socket-ram"}',
-        "-device virtio-sdm-device,comm=sdm-ram,len-signals=1,signals[0]=sdm-boot",
+        "-object sdm-signal-shboot,id=sdm-boot,shm=mach-virt.ram",
+        "-object sdm-communication-socket,id=sdm-ram,socket=socket-ram",
+        "-device virtio-sdm-device,comm=sdm-ram,num-slaves=1,len-signals=1,signals[0]=sdm-boot",
     ]
+    assert shares(plans["a"]) == shares(plans["b"]) == [("ram", 80 * MIB)]
     assert plans["b"].boot is None  # QEMU waits, not the supervisor
+
+
+def test_the_master_of_such_qemus_is_started_first() -> None:
+    dependency = domain("b", WINDOW, mib=16, arch="aarch64")
+    plans = group(domain("a", RAM), dependency, types=())
+    there = Meeting(directory="group", prefix="ram.multi")
+    assert plans["a"].meeting == replace(there, is_host=True)
+    assert plans["b"].meeting == there
+    members = (
+        Member(plan=plans["b"], role=Role.DEPENDENCY),
+        Member(plan=plans["a"], role=Role.PRIMARY, needs=("b",)),
+    )
+    assert [each.plan.name for each in GroupPlan(members).in_launch_order] == ["a", "b"]
+
+
+def test_one_that_has_them_and_one_that_has_not() -> None:
+    """All must: the supervisor does it for both."""
+    roots = [
+        parse_xml(xml, "x.xml")
+        for xml in (domain("a", RAM), domain("b", WINDOW, mib=16, arch="aarch64"))
+    ]
+    caps = [emulator("x86_64"), emulator("aarch64", types=PATCHED)]
+    memories = shared_rams(zip(roots, caps, strict=True))
+    for root, each in zip(roots, caps, strict=True):
+        plan = translate(root, each, HostData(machine_id="m", memories=memories)).plan
+        assert [kind["qom-type"] for kind in memory(plan)] == ["memory-backend-file"]
+        assert plan.meeting is None
+
+
+def test_a_socket_has_a_short_name() -> None:
+    name = "r" * 96
+    xml = domain("a", RAM.replace("'ram'", f"'{name}'"))
+    (said,) = wrong(xml, types=())
+    assert said == "a.xml:2: <memory>: the name is too long for a socket's (95 bytes at most)"
+    assert wrong(xml) == []
 
 
 def test_pieces_between_and_behind_windows() -> None:

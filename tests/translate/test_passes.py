@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from qsuper.errors import ConfigError, ConfigErrors
 from qsuper.options import Option
@@ -45,6 +46,19 @@ def test_kvm_may_be_refused() -> None:
     xml = domain("").replace(b"'qemu'", b"'kvm'")
     assert ("-accel", "kvm") in [each.argv() for each in plan(xml)]
     assert ("-accel", "tcg") in [each.argv() for each in plan(xml, force_tcg=True)]
+
+
+@pytest.mark.parametrize(
+    ("known", "has_one"),
+    [({"sandbox", "name"}, True), ({"name"}, False), (set[str](), True)],
+)
+def test_an_emulator_without_a_sandbox(known: set[str], has_one: bool) -> None:
+    caps = replace(emulator(), command_line=dict.fromkeys(known, frozenset[str]()))
+    made = translate(parse_xml(domain(""), "vm.xml"), caps, HostData(machine_id="m"))
+    assert made.plan.has_sandbox is has_one
+    said = [str(notice) for notice in made.notices if "seccomp" in notice.message]
+    text = "vm.xml:1: the emulator was built without seccomp: it runs with no sandbox"
+    assert said == ([] if has_one else [text])
 
 
 @pytest.mark.parametrize(

@@ -40,8 +40,11 @@ def add_elsewhere(parser: argparse.ArgumentParser) -> None:
     """Add `--capabilities` and `--host`: to translate for another host than this one."""
     parser.add_argument(
         "--capabilities",
+        action="append",
+        default=[],
         metavar="FILE",
-        help="what the emulator can do, from `qsuper capabilities`, instead of asking it",
+        help="what the emulator can do, from `qsuper capabilities`, instead of asking it;"
+        " again for each further architecture of a group",
     )
     parser.add_argument(
         "--host",
@@ -62,7 +65,7 @@ def settings(args: argparse.Namespace) -> "Settings":
     return Settings(
         accel=Accel(args.accel) if args.accel else None,
         networks=dict(map(parse_entry, args.network)),
-        capabilities=getattr(args, "capabilities", None),
+        capabilities=tuple(getattr(args, "capabilities", ())),
         host=getattr(args, "host", None),
         is_trusted=not getattr(args, "no_qemu_namespace", False),
     )

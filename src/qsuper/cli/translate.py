@@ -39,7 +39,8 @@ def run(args: argparse.Namespace) -> int:
         return _lines(args)
     group, notices = load_group(args.files, settings(args))
     if args.format == "shell":
-        print("\n\n".join(_pasteable(member, args, len(group.members)) for member in group.members))
+        members = group.in_launch_order
+        print("\n\n".join(_pasteable(member, args, len(members)) for member in members))
         warn(notices)
         return 0
     domains = [
@@ -101,8 +102,15 @@ def _pasteable(member: Member, args: argparse.Namespace, members: int) -> str:
     lines = [f"{name}={shlex.quote(value)}" for name, value in plan.env.items()]
     lines.append(shlex.quote(plan.emulator))
     lines += (f"  {shlex.join(option.argv())}" for option in _options(plan, args))
-    command = " \\\n".join(lines)
-    if members == 1:
-        return command
-    remark = " (dependency)" if member.role is Role.DEPENDENCY else ""
-    return f"# {plan.name}{remark}\n{command}"
+    remarks = [f"# before: mkdir -m 700 {path}" for path in _directories(plan)]
+    if members > 1:
+        remark = " (dependency)" if member.role is Role.DEPENDENCY else ""
+        remarks.insert(0, f"# {plan.name}{remark}")
+    return "\n".join((*remarks, " \\\n".join(lines)))
+
+
+def _directories(plan: LaunchPlan) -> Iterator[str]:
+    """Give the directories that `up` makes and that must be there for what is pasted."""
+    for option in plan.options:
+        if option.name == "machine-path":
+            yield shlex.quote(option.argv()[1])

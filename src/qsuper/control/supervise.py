@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 from typing import Any, Final, NamedTuple
 
@@ -23,6 +23,7 @@ from qsuper.runtime import rundir
 from qsuper.runtime.early import Early
 from qsuper.runtime.launch import Home, Launched, launch
 from qsuper.runtime.limits import allow_descriptors
+from qsuper.runtime.meeting import Patience, launch_in_turn
 from qsuper.runtime.policy import Policies
 from qsuper.runtime.rundir import Rundir
 from qsuper.runtime.tail import Tail, open_tails
@@ -144,8 +145,17 @@ def _supervise(settings: Settings, plan_fd: int, report: Report, early: Early) -
         place.write(rundir.STARTING, "")
         place.write(rundir.SETTINGS, json.dumps(settings._asdict()))
         place.write(rundir.PLAN, text.decode())
-        tails = _tails(homes, settings)
-        members = _launch(homes, fabric, settings, stack)
+        tails = _tails(homes.values(), settings)
+        patience = Patience(early, settings.timeout_s)
+
+        def spawn(home: Home) -> Launched:
+            launched = launch(home, fabric, bind=settings.bind)
+            stack.callback(launched.end_now)
+            return launched
+
+        started = launch_in_turn(plan, homes, spawn, patience)
+        if early.ending and len(started) < len(homes):
+            return 128 + early.ending
         loader.join()
         from qsuper.control import running  # noqa: PLC0415 - it loads trio; see above
 
@@ -154,7 +164,7 @@ def _supervise(settings: Settings, plan_fd: int, report: Report, early: Early) -
             policies=policies_of(settings),
             place=place,
             listener=listener,
-            members=members,
+            members=[(home, started[name]) for name, home in homes.items()],
             fabric=fabric,
             counters=counters,
             early=early,
@@ -226,14 +236,18 @@ def detach(plan: GroupPlan) -> None:
     os.close(log)
 
 
-def _claim(plan: GroupPlan, stack: contextlib.ExitStack) -> list[Home]:
-    """Own all names, in one order for everybody: of two that race, one gets all it needs."""
+def _claim(plan: GroupPlan, stack: contextlib.ExitStack) -> dict[str, Home]:
+    """Own all names, in one order for everybody: of two that race, one gets all it needs.
+
+    Returns:
+        In the plan's order.
+    """
     homes: dict[str, Home] = {}
     for member in sorted(plan.members, key=lambda member: member.plan.name):
         home = Home.claim(member, plan.name)
         stack.callback(home.release)
         homes[member.plan.name] = home
-    return [homes[member.plan.name] for member in plan.members]
+    return {member.plan.name: homes[member.plan.name] for member in plan.members}
 
 
 def _counters(fabric: Fabric, place: Rundir, stack: contextlib.ExitStack) -> dict[str, Counter]:
@@ -246,21 +260,10 @@ def _counters(fabric: Fabric, place: Rundir, stack: contextlib.ExitStack) -> dic
     return counters
 
 
-def _tails(homes: list[Home], settings: Settings) -> list[Tail]:
+def _tails(homes: Iterable[Home], settings: Settings) -> list[Tail]:
     if settings.detached or not settings.show_consoles:
         return []
     try:
         return open_tails(homes)
     except OSError as error:
         raise QsuperError(f"{error.filename}: {error.strerror}") from error
-
-
-def _launch(
-    homes: list[Home], fabric: Fabric, settings: Settings, stack: contextlib.ExitStack
-) -> list[tuple[Home, Launched]]:
-    members: list[tuple[Home, Launched]] = []
-    for home in homes:
-        launched = launch(home, fabric, bind=settings.bind)
-        stack.callback(launched.end_now)
-        members.append((home, launched))
-    return members

@@ -35,7 +35,7 @@ _TARGET: Final = {
 }
 """QEMU's names of architectures, where libvirt spells them otherwise."""
 
-_STAND_INS: Final = {"i686": "x86_64", "armv6l": "aarch64", "armv7l": "aarch64"}
+STAND_INS: Final = {"i686": "x86_64", "armv6l": "aarch64", "armv7l": "aarch64"}
 """Whose emulator runs an architecture too."""
 
 _KVM_TARGETS: Final = {
@@ -61,7 +61,7 @@ def default_emulator(arch: str) -> str:
     Raises:
         UnavailableError: there is none.
     """
-    for target in (_target(arch), _STAND_INS.get(arch)):
+    for target in (_target(arch), STAND_INS.get(arch)):
         if target and (found := _which(f"qemu-system-{target}")):
             return found
     raise _unavailable(f"no emulator for {arch} in PATH", _target(arch))

@@ -18,6 +18,7 @@ from qsuper.host.facts import hugepages, machine_id, numa_nodes, scsi_generic
 from qsuper.host.firmware import Firmware, read_firmware
 from qsuper.host.network import read_networks
 from qsuper.host.probe import (
+    STAND_INS,
     capabilities_of,
     default_emulator,
     find_emulator,
@@ -62,8 +63,9 @@ class Settings(Struct, frozen=True, kw_only=True, eq=False):
     """Overrides what the domains ask for."""
     networks: Mapping[str, Network] = field(default_factory=dict[str, Network])
     """Goes before the configuration file's, as that goes before libvirt's definitions."""
-    capabilities: str | None = None
-    """A capabilities file; no emulator is asked, nor need there be one, nor KVM."""
+    capabilities: tuple[str, ...] = ()
+    """Capabilities files, one an architecture; no emulator is asked, nor need there be one, nor
+    KVM. A single file holds for all."""
     host: str | None = None
     """A directory with what another host has, in libvirt's and QEMU's own formats."""
     is_trusted: bool = True
@@ -78,6 +80,8 @@ class Surroundings:
             raise UsageError(f"{settings.host}: not a directory")
         self._settings = settings
         self._caps: dict[str, Caps] = {}
+        self._archs: dict[str, str] = {}
+        """What each emulator is wanted for."""
 
     def emulator(self, root: Node) -> str:
         """Give the path of a domain's emulator.
@@ -89,13 +93,18 @@ class Surroundings:
         if not self._settings.is_trusted:
             check_untrusted(root)
         try:
-            named = _emulator_element(root)
-            if named is None:
-                return self._default_emulator(_arch(root) or self._arch)
-            path = named.file_text() if "/" in named.text else named.text
-            return path if self._settings.capabilities else find_emulator(path)
+            arch = _arch(root) or self._arch
+            found = self._emulator(_emulator_element(root), arch)
         except UnavailableError as error:
             raise UnavailableError(f"{(_emulator_element(root) or root).at}: {error}") from error
+        self._archs.setdefault(found, arch)
+        return found
+
+    def _emulator(self, named: Node | None, arch: str) -> str:
+        if named is None:
+            return self._default_emulator(arch)
+        path = named.file_text() if "/" in named.text else named.text
+        return path if self._settings.capabilities else find_emulator(path)
 
     def caps(self, emulators: Iterable[str]) -> dict[str, Caps]:
         """Tell what *emulators* can do.
@@ -106,7 +115,7 @@ class Surroundings:
         """
         wanted = list(emulators)
         if self._settings.capabilities:
-            return dict.fromkeys(wanted, self._file_caps)
+            return {emulator: self._written(self._archs.get(emulator, "")) for emulator in wanted}
         if unknown := [emulator for emulator in wanted if emulator not in self._caps]:
             self._caps |= capabilities_of(unknown)
         return {emulator: self._caps[emulator] for emulator in wanted}
@@ -183,15 +192,28 @@ class Surroundings:
                 raise
             return f"/usr/bin/qemu-system-{arch}"  # where it would be
 
+    def _written(self, arch: str) -> Caps:
+        """Give what the file for an architecture says; of the first file, where none is for it."""
+        archs = (arch, STAND_INS.get(arch, ""))
+        found = (self._files[each] for each in archs if each in self._files)
+        return next(found, next(iter(self._files.values())))
+
     @cached_property
-    def _file_caps(self) -> Caps:
-        return read_capabilities(self._settings.capabilities or "")
+    def _files(self) -> dict[str, Caps]:
+        """The capabilities files, by architecture."""
+        result: dict[str, Caps] = {}
+        for path in self._settings.capabilities:
+            caps = read_capabilities(path)
+            if caps.arch in result:
+                raise UsageError(f"{path}: there is another capabilities file for {caps.arch}")
+            result[caps.arch] = caps
+        return result
 
     @cached_property
     def _arch(self) -> str:
-        """The host's architecture; with another host's capabilities, that of its emulator."""
+        """The host's architecture; with another host's capabilities, that of the first file."""
         if self._settings.capabilities:
-            return self._file_caps.arch
+            return next(iter(self._files))
         machine = os.uname().machine
         return LIBVIRT_ARCH.get(machine, machine)
 

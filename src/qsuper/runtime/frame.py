@@ -43,7 +43,7 @@ def framed(plan: LaunchPlan) -> tuple[Option, ...]:
         *([Option.word("incoming", "defer")] if plan.saved is not None else []),
         *body,
         *(option for monitor in MONITORS for option in _monitor(monitor)),
-        Option.keyed("sandbox", _SANDBOX, implied="enable"),
+        *([Option.keyed("sandbox", _SANDBOX, implied="enable")] if plan.has_sandbox else []),
         Option.keyed("msg", {"timestamp": True}),
     )
 

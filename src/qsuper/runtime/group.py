@@ -57,7 +57,8 @@ class Group:
         self._emit = emit
         self._adopted = adopted
         for guest in self.guests.values():
-            guest.may_restart = guest.name != policies.exit_from
+            is_alone = guest.plan.meeting is None  # else others would have to start with it
+            guest.may_restart = is_alone and guest.name != policies.exit_from
             guest.bind = policies.bind
 
     @property

@@ -211,6 +211,9 @@ def _check(group: Group, name: str) -> None:
     for guest in group.live:
         if guest.link is None:
             raise QsuperError(f"domain {guest.name!r} is not running: {guest.state}")
+        if guest.plan.meeting is not None:
+            text = "what its QEMU shares with others by itself would not be saved"
+            raise QsuperError(f"{guest.name}: {text}")
         for option in _foreign(guest.plan):
             is_doorbell = option.props["driver"] == _DOORBELL
             hint = "<q:fabric numbering='private'>" if is_doorbell else "<shmem role='master'>"

@@ -34,6 +34,8 @@ def build(context: Context) -> LaunchPlan:
         setup=tuple(_setup(context)),
         boot=domain.fabric.boot_vector(context.site),
         signals=tuple(rule.signal for rule in domain.fabric.rules),
+        meeting=domain.fabric.meeting(context.site),
+        has_sandbox=context.site.caps.has_sandbox,
     )
 
 

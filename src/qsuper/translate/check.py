@@ -22,12 +22,15 @@ def check(context: Context) -> None:
 def notices(context: Context) -> Iterator[Notice]:
     """Give what the user should know and is no error."""
     domain = context.domain
+    if not context.site.caps.has_sandbox:
+        yield Notice(domain.at, "the emulator was built without seccomp: it runs with no sandbox")
     yield from domain.cpu.notices()
     yield from domain.numa.notices(context.site)
     has_balloon = any(device.takes_memory for device in domain.devices)
     yield from domain.memory.notices(has_balloon=has_balloon)
     yield from domain.sysinfo.notices()
     yield from domain.passthrough.notices()
+    yield from domain.fabric.notices(context.site, on_crash=domain.lifecycle.lifecycle.on_crash)
     for device in domain.devices:
         yield from device.notices(context)
 

@@ -10,10 +10,12 @@ from typing import Final, Self
 from msgspec import Struct
 
 from qsuper.errors import ConfigError
+from qsuper.location import Notice
 from qsuper.options import Handle, Option, Props, SharedMemory
-from qsuper.plan import OnSignal, Signal, Vector
+from qsuper.plan import Meeting, OnEnd, OnSignal, Signal, Vector
 from qsuper.translate.node import Node
 from qsuper.translate.parts import sdm
+from qsuper.translate.parts.machine_path import MachinePath
 from qsuper.translate.parts.passthrough import OURS
 from qsuper.translate.site import SharedRam, Site
 
@@ -21,7 +23,8 @@ _MIB: Final = 1 << 20
 _MOST_BYTES: Final = 1 << 62
 _MOST_VECTOR: Final = 2047  # MSI-X has 2048
 _MOST_ADDRESS: Final = (1 << 64) - 1
-_KINDS: Final = ("memory", "window", "boot", "signal", "shmem")
+_RESTARTS: Final = (OnEnd.RESTART, OnEnd.RENAME_RESTART, OnEnd.COREDUMP_RESTART)
+_KINDS: Final = ("memory", "window", "boot", "signal", "shmem", "machine-path")
 
 
 @unique
@@ -86,6 +89,9 @@ class Fabric(Struct, frozen=True, kw_only=True):
     rules: tuple[Rule, ...] = ()
     host_shares: frozenset[str] = frozenset()
     """Names of the `<shmem>`s that programs outside find in /dev/shm."""
+    machine_path: MachinePath | None = None
+    dependencies: int = 0
+    """How many the domain names."""
 
     @classmethod
     def parse(cls, node: Node) -> Self:
@@ -95,8 +101,9 @@ class Fabric(Struct, frozen=True, kw_only=True):
             ConfigError: something in it is unknown, missing or out of range.
         """
         found = _only_child(node)
+        machine_path = MachinePath.parse(node, found)
         if found is None:
-            return cls()
+            return cls(machine_path=machine_path)
         for part in found.children():
             if part.tag not in (f"{OURS}{kind}" for kind in _KINDS):
                 raise part.error("is unknown here", hint=f"one of {', '.join(_KINDS)}")
@@ -104,6 +111,8 @@ class Fabric(Struct, frozen=True, kw_only=True):
         boot = list(found.children(f"{OURS}boot"))
         if len(boot) > 1:
             raise boot[1].error("there are two", hint="remove one")
+        devices = node.children("devices")
+        needs = [each for part in devices for each in part.children("domaindependency")]
         return cls(
             numbering=found.enum("numbering", Numbering, Numbering.UNIQUE),
             ram=_ram(found),
@@ -112,6 +121,8 @@ class Fabric(Struct, frozen=True, kw_only=True):
             host_shares=frozenset(
                 each.required("name") for each in shmems if each.enum("path", Path) is Path.HOST
             ),
+            machine_path=machine_path,
+            dependencies=len(needs),
         )
 
     @property
@@ -123,15 +134,13 @@ class Fabric(Struct, frozen=True, kw_only=True):
         if self.ram is None:
             return ()
         memory = _memory(self.ram, site)
-        is_master = not self.ram.is_window
         if memory.is_native:
-            props = sdm.ram_options(
-                memory, ram_id=ram_id, size_bytes=self.ram.size_bytes, is_master=is_master
+            path = _path(memory.name, memory.size_bytes, self.ram)
+            size, is_master = self.ram.size_bytes, not self.ram.is_window
+            options = sdm.ram_options(
+                memory, path, ram_id=ram_id, size_bytes=size, is_master=is_master
             )
-            return (
-                sdm.socket_option(memory, is_master=is_master),
-                Option.json("object", props),
-            )
+            return tuple(options)
         if self.ram.is_window and memory.in_pieces:
             share = memory.piece(self.ram.offset_bytes)
             return (_object(ram_id, share, self.ram.size_bytes, self.ram),)
@@ -171,14 +180,37 @@ class Fabric(Struct, frozen=True, kw_only=True):
         """Give the signal for which the supervisor keeps the domain paused."""
         return None if self.boot is None or self.waits_natively(site) else self.boot.vector
 
+    def meeting(self, site: Site) -> Meeting | None:
+        """Give where QEMUs of the group find each other by themselves."""
+        if self.machine_path is not None:
+            return self.machine_path.meeting
+        if self.ram is None or not self.waits_natively(site):
+            return None
+        return sdm.meeting(_memory(self.ram, site), is_master=not self.ram.is_window)
+
+    def notices(self, site: Site, *, on_crash: OnEnd) -> Iterator[Notice]:
+        """Tell what a QEMU that others meet does not do."""
+        part = self.machine_path or self.ram
+        if part is not None and on_crash in _RESTARTS and self.meeting(site) is not None:
+            yield part.node.notice(
+                f"<on_crash> {on_crash} is for panics alone: QEMUs that meet start only together"
+            )
+
     def signal_options(self, site: Site, *, ram_id: str | None) -> Iterator[Option]:
         """Give QEMU's own signals, where it has them."""
         if self.ram is not None and self.waits_natively(site):
             memory, is_master = _memory(self.ram, site), not self.ram.is_window
-            yield from sdm.signal_options(memory, ram_id=ram_id, is_master=is_master)
+            is_known = memory.name in site.host.memories
+            slaves = len(memory.windows) if is_known or not is_master else self.dependencies
+            yield from sdm.signal_options(memory, ram_id=ram_id, slaves=slaves, is_master=is_master)
 
     def options(self, site: Site, *, has_firmware: bool) -> Iterator[Option]:
-        """Give what makes the CPU begin at the entry: QEMU's loader, which loads nothing."""
+        """Give the directory to meet in, and what makes the CPU begin at the entry.
+
+        That is QEMU's loader, which loads nothing.
+        """
+        if self.machine_path is not None:
+            yield from self.machine_path.options()
         if self.boot is None or self.boot.entry is None:
             return
         if site.is_riscv and not has_firmware:  # else QEMU puts OpenSBI into the memory
@@ -203,6 +235,8 @@ class Fabric(Struct, frozen=True, kw_only=True):
                 yield self.ram.node.error("a domain with <cpu><numa> cannot share its memory")
             if has_backing:
                 yield self.ram.node.error("<memoryBacking> backs the memory already")
+        if self.machine_path is not None:
+            yield from self.machine_path.problems(site)
         if self.boot is not None and self.boot.entry is not None:
             yield from _entry_problems(self.boot.node, self.boot.entry, site, size_bytes)
 
@@ -298,19 +332,24 @@ def _memory(ram: Ram, site: Site) -> SharedRam:
 def _object(
     ram_id: str | None, share: str, size_bytes: int, ram: Ram, offset: Props | None = None
 ) -> Option:
-    memory = SharedMemory(
-        name=f"ram-{share}", share=share, size_bytes=size_bytes, on_host=ram.on_host
-    )
     size = min(size_bytes, ram.size_bytes)
     props: Props = {
         "qom-type": "memory-backend-file",
         "id": ram_id,
-        "mem-path": Handle(resource=memory, shown=f"/dev/shm/{share}", live="/proc/self/fd/{}"),  # noqa: S108 - where it would be
+        "mem-path": _path(share, size_bytes, ram),
         "share": True,
         "x-use-canonical-path-for-ramblock-id": False,
         "size": size,
     }
     return Option.json("object", {**props, **(offset or {})})
+
+
+def _path(share: str, size_bytes: int, ram: Ram) -> Handle:
+    """Give where QEMU finds a memory of the supervisor's."""
+    memory = SharedMemory(
+        name=f"ram-{share}", share=share, size_bytes=size_bytes, on_host=ram.on_host
+    )
+    return Handle(resource=memory, shown=f"/dev/shm/{share}", live="/proc/self/fd/{}")  # noqa: S108 - where it would be
 
 
 def _ram_problems(ram: Ram, site: Site, size_bytes: int) -> Iterator[ConfigError]:
@@ -320,6 +359,9 @@ def _ram_problems(ram: Ram, site: Site, size_bytes: int) -> Iterator[ConfigError
     info = site.machine_info
     if info is None or info.default_ram_id is None:
         yield ram.node.error(f"machine '{site.machine}' cannot share its memory")
+    memory = _memory(ram, site)
+    if memory.is_native:
+        yield from sdm.problems(ram.node, memory)
 
 
 def _entry_problems(node: Node, entry: int, site: Site, size_bytes: int) -> Iterator[ConfigError]:

@@ -12,21 +12,24 @@ import pytest
 from qsuper.control.adopt import adopt
 from qsuper.errors import QsuperError
 from qsuper.host import saved
-from qsuper.plan import GroupPlan
+from qsuper.plan import GroupPlan, Lifecycle, OnEnd
 from qsuper.runtime.inotify import IN_CREATE, Inotify
 from tests.support.fabric import NAMESPACE, joined, load, private, ticking, wait_event, wait_signals
-from tests.support.orphans import end_all
+from tests.support.orphans import end_all, kill
 from tests.support.supervised import (
     PATIENCE_S,
     Json,
     Supervisor,
+    domain,
     events,
+    group,
     leftovers,
     log,
     supervised,
     wait_file,
     wait_log,
     wait_pid,
+    wait_ticks,
 )
 
 pytestmark = pytest.mark.qemu
@@ -113,13 +116,13 @@ def test_a_member_is_killed_meanwhile(tmp_path: Path) -> None:
         wait_log("mailbox-dependency", "mailbox ")
         pid = supervisor.pid("mailbox-dependency")
 
-        def kill() -> None:
+        def end() -> None:
             os.kill(pid, signal.SIGKILL)
             wait_pid(pid)
 
         answered: list[str] = []
         try:
-            save_and(supervisor, directory, kill)
+            save_and(supervisor, directory, end)
         except QsuperError as error:
             answered.append(str(error))
         # One that had written its state already is not missed.
@@ -226,3 +229,23 @@ def test_a_saved_group_that_is_damaged(tmp_path: Path) -> None:
         assert leftovers() == []
     with supervised(saved.load(str(directory))) as supervisor:
         assert supervisor.state("mailbox") == "running"
+
+
+@pytest.mark.parametrize("adopted", [False, True])
+def test_who_was_restored_and_crashes_starts_anew(tmp_path: Path, *, adopted: bool) -> None:
+    """Its next QEMU does not wait for a state, whoever starts it."""
+    directory = tmp_path / "saved"
+    restarts = Lifecycle(on_crash=OnEnd.RESTART)
+    with supervised(group([(domain("A", lifecycle=restarts), [])])) as supervisor:
+        wait_ticks("A", 3)
+        supervisor.ask("save", domain="A", directory=str(directory))
+    with supervised(saved.load(str(directory))) as supervisor:
+        if adopted:
+            kill(supervisor)
+            adopt("A")
+        pid = supervisor.pid("A")
+        os.kill(pid, signal.SIGKILL)
+        wait_file(log("A"), lambda: log("A").read_text().count("tick 0\n") == 2)
+        assert supervisor.pid("A") != pid
+        assert supervisor.state("A") == "running"
+        supervisor.ask("destroy", domain="A")

@@ -110,7 +110,6 @@ def _supervise(mine: _Turn) -> int:
         detach(plan)
         place.write(rundir.SUPERVISOR_PID, f"{rundir.own_identity()}\n")
         listener = stack.enter_context(rundir.bind_listener(place.file(rundir.CONTROL)))
-        plan = plan.started()
         fabric = LostFabric(plan)
         mine.turn.close()
         loader.join()
@@ -155,7 +154,7 @@ def _plan(place: Rundir) -> GroupPlan | None:
     path = place.file(rundir.PLAN)
     try:
         with open(path, "rb") as file:
-            return planfile.loads(file.read())
+            return planfile.loads(file.read()).started()
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:

@@ -250,9 +250,9 @@ async def _write_state(guest: Guest, path: str) -> bool:
 
 async def _migrate(guest: Guest, descriptor: int, *, ignores_shared: bool) -> bool:
     """Have a member's QEMU write its state, as `migration.write`; errors name the member."""
+    if guest.link is None:
+        raise QsuperError(f"{guest.name}: not saved: QEMU has ended")
     try:
-        if guest.link is None:
-            raise QsuperError("QEMU has ended")
         return await migration.write(guest.link, descriptor, ignores_shared=ignores_shared)
     except QsuperError as error:
         raise type(error)(f"{guest.name}: not saved: {error}") from error

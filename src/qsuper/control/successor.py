@@ -17,7 +17,8 @@ from typing import Final, NamedTuple
 from qsuper import paths, planfile
 from qsuper.control.supervise import Report, Settings, detach, policies_of, preload
 from qsuper.errors import QsuperError, shortage
-from qsuper.fabric.lost import LostFabric, host_files, remove
+from qsuper.fabric.layout import host_files, remove
+from qsuper.fabric.lost import LostFabric
 from qsuper.observe import events
 from qsuper.plan import GroupPlan
 from qsuper.runtime import adoption, rundir

@@ -4,15 +4,12 @@ Memory and doorbells live in the QEMUs, and guests go on ringing each other. Wha
 had of them is gone: nobody can be rung by it, and no member can be started with them again.
 """
 
-import contextlib
-import os
-from collections.abc import Iterable
 from typing import NoReturn
 
 from qsuper.errors import QsuperError
 from qsuper.fabric.group import Fabric
-from qsuper.fabric.memory import HOST_DIR
-from qsuper.options import Doorbell, SharedMemory
+from qsuper.fabric.layout import Shared, host_files, remove
+from qsuper.options import Doorbell
 from qsuper.plan import GroupPlan
 
 
@@ -24,7 +21,7 @@ class LostFabric(Fabric):
         super().__init__(GroupPlan(()))
         self._files = list(host_files(plan))
 
-    def memory(self, resource: SharedMemory | Doorbell) -> int:
+    def memory(self, resource: Shared) -> int:
         """Refuse: another memory of that name would not be the one that the others have."""
         _refuse(resource)
 
@@ -39,23 +36,5 @@ class LostFabric(Fabric):
         remove(getattr(self, "_files", ()))
 
 
-def host_files(plan: GroupPlan) -> Iterable[str]:
-    """Give the files that the members' memory is in; a plan on disk means that they were ours."""
-    resources = [each for member in plan.members for each in member.plan.resources()]
-    shares = {
-        each.share
-        for each in resources
-        if isinstance(each, SharedMemory | Doorbell) and each.on_host
-    }
-    return sorted(os.path.join(HOST_DIR, share) for share in shares)
-
-
-def remove(files: Iterable[str]) -> None:
-    """Remove files where they are there."""
-    for path in files:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-
-
-def _refuse(resource: SharedMemory | Doorbell) -> NoReturn:
+def _refuse(resource: Shared) -> NoReturn:
     raise QsuperError(f"shmem {resource.share!r} was lost with the supervisor that had made it")

@@ -11,8 +11,9 @@ from typing import Any, Final
 import trio
 
 from qsuper.errors import QsuperError, UsageError
-from qsuper.fabric.group import Counter, Fabric, peer_numbers
+from qsuper.fabric.group import Counter, Fabric
 from qsuper.fabric.ivshmem import SUPERVISOR, Server
+from qsuper.fabric.layout import peer_numbers
 from qsuper.fabric.outside import Outside, flushed
 from qsuper.fabric.signals import Bell, Rate, Rung
 from qsuper.plan import OnSignal, Vector

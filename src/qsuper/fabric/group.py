@@ -106,6 +106,16 @@ class Fabric:
             raise QsuperError(self.lost[share])
         return self.shares.memory(share, resource.size_bytes, on_host=share in self._on_host)
 
+    def check_memory(self) -> None:
+        """Check that we have all memory.
+
+        Raises:
+            QsuperError: some was lost.
+        """
+        for share, why in self.lost.items():
+            if share not in self.shares:
+                raise QsuperError(why)
+
     def attach(self, member: str, resource: Doorbell) -> socket.socket:
         """Give the socket that the QEMU of *member* inherits.
 

@@ -14,7 +14,7 @@ import pytest
 
 from qsuper.errors import ConfigErrors, QsuperError
 from qsuper.host.load import Settings, load_group
-from tests.support.fabric import CONFIGS, both, by, joined, load, wait_event, with_rules
+from tests.support.fabric import CONFIGS, both, by, joined, load, restarting, wait_event, with_rules
 from tests.support.supervised import (
     PATIENCE_S,
     Supervisor,
@@ -195,10 +195,7 @@ def test_signals_are_verbs(tmp_path: Path) -> None:
 
 
 def test_who_crashed_is_replaced_on_the_same_memory(tmp_path: Path) -> None:
-    def edit(text: str) -> str:
-        return text.replace("  <devices>", "  <on_crash>restart</on_crash>\n  <devices>", 1)
-
-    with supervised(load(tmp_path, "mailbox", edit)) as supervisor:
+    with supervised(load(tmp_path, "mailbox", restarting)) as supervisor:
         wait_log("mailbox-dependency", "signal 1\n")
         with joined(supervisor, "mailbox") as client:
             client.memory[4096:4100] = b"kept"

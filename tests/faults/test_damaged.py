@@ -60,6 +60,27 @@ def test_of_a_dead_supervisor(name: str, content: str, group: Lab) -> None:
     assert group.qemus() == before
 
 
+def test_what_is_known_of_shared_memory(lab: Lab) -> None:
+    """It is said what is lost; the guest runs on, and all else works."""
+    shmem = "<shmem name='box'><model type='ivshmem-plain'/><size unit='M'>4</size></shmem>"
+    assert lab.run("up", "-d", lab.domain("A", devices=shmem)).status == 0
+    before = lab.qemus()
+    path = lab.runtime / "groups/A/fabric.json"
+    assert path.stat().st_mode & 0o777 == 0o600
+    os.kill(lab.supervisor("A"), signal.SIGKILL)
+    path.write_text("{")
+
+    done = lab.run("adopt", "A")
+
+    assert done.status == 0
+    assert done.error.startswith("group A: shmem 'box' was lost with the supervisor that had made")
+    assert f"{path}: it is damaged" in done.error
+    assert lab.states() == {"A": "running"}
+    assert lab.qemus() == before
+    assert lab.run("destroy", "A").status == 0
+    lab.assert_nothing_left()
+
+
 @pytest.mark.parametrize("content", ["", "12", "x y", "1 1", "-5 7\n", "9" * 400])
 @pytest.mark.parametrize("name", ["domains/A/qemu.pid", "groups/A/supervisor.pid"])
 def test_pid_files(name: str, content: str, group: Lab) -> None:

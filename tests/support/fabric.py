@@ -1,6 +1,8 @@
 """Groups of the examples that share memory, as real supervisors run them."""
 
+import os
 import shutil
+import signal
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -8,10 +10,13 @@ from typing import Final
 
 import pytest
 
+from qsuper import paths
+from qsuper.fabric import ledger
 from qsuper.fabric.client import Client
+from qsuper.fabric.ledger import Ledger
 from qsuper.host.load import Settings, load_group
 from qsuper.plan import GroupPlan
-from tests.support.supervised import Supervisor, events, log, wait_file
+from tests.support.supervised import Supervisor, events, log, wait_file, wait_log, wait_pid
 
 ROOT: Final = Path(__file__).parents[2]
 CONFIGS: Final = ROOT / "configs"
@@ -20,6 +25,10 @@ SECOND: Final = ROOT / ".second-qemu" / "bin"
 """Where `scripts/second-qemu` puts a later QEMU."""
 both = pytest.mark.parametrize("which", ["installed", "second"])
 """For tests that take which QEMU runs the group: `by`."""
+PRIMARY, DEPENDENCY = 2, 3
+"""Their numbers in mailbox."""
+ANSWER, TICK, RESULT = 16, 36, 40
+"""Words of a peer's slot: configs/guests/README.md."""
 
 
 def load(directory: Path, name: str, edit: Callable[[str], str] = str) -> GroupPlan:
@@ -91,3 +100,42 @@ def wait_signals(name: str, more: int) -> None:
 def wait_event(name: str, what: Callable[[dict[str, object]], bool]) -> None:
     """Wait until a domain's log has such an event."""
     wait_file(log(name, "events.jsonl"), lambda: any(map(what, events(name))))
+
+
+def restarting(text: str) -> str:
+    return text.replace("  <devices>", "  <on_crash>restart</on_crash>\n  <devices>", 1)
+
+
+def write(client: Client, peer: int, at: int, value: int) -> None:
+    """Write a word of a peer's slot."""
+    struct.pack_into("<I", client.memory, peer * 64 + at, value)
+
+
+def answers(supervisor: Supervisor, client: Client, name: str, number: int) -> None:
+    """Ring a guest by vector 2, and see it print the number."""
+    write(client, DEPENDENCY if name.endswith("dependency") else PRIMARY, RESULT, number)
+    supervisor.ask("signal", domain=name, vector=2)
+    wait_log(name, f"answer {number}\n")
+
+
+def noted(group: str = "mailbox") -> Path:
+    return Path(paths.group_dir(group), "fabric.json")
+
+
+def ledger_of(group: str = "mailbox") -> Ledger:
+    return ledger.loads(noted(group).read_bytes())
+
+
+def kill_member(supervisor: Supervisor, name: str) -> None:
+    pid = supervisor.pid(name)
+    os.kill(pid, signal.SIGKILL)
+    wait_pid(pid)
+
+
+def wait_count(name: str, text: str, count: int) -> None:
+    path = log(name)
+    wait_file(path, lambda: path.read_text().count(text) >= count)
+
+
+def is_event(event: str) -> Callable[[dict[str, object]], bool]:
+    return lambda each: each["event"] == event

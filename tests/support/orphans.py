@@ -6,9 +6,10 @@ import signal
 from pathlib import Path
 from typing import Any
 
+from qsuper.control.adopt import Adoption, adopt
 from qsuper.control.client import living
 from qsuper.runtime.survivors import survivor
-from tests.support.supervised import Supervisor, events
+from tests.support.supervised import Supervisor, events, leftovers, wait_pid
 
 
 def _successors(rundir: Path) -> list[int]:
@@ -42,3 +43,35 @@ def end_all(rundir: Path) -> None:
     for pid in [*_successors(rundir), *_working_below(rundir)]:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+
+
+def succeed(supervisor: Supervisor) -> Adoption:
+    """Kill whoever supervises the group now, and have it adopted."""
+    kill_current(supervisor)
+    return adopt(supervisor.name)
+
+
+def kill_current(supervisor: Supervisor) -> None:
+    """Kill whoever supervises the group now: the first one, or a successor."""
+    if (pid := supervisor.ask("status")["pid"]) == supervisor.process.pid:
+        kill(supervisor)
+    else:
+        os.kill(pid, signal.SIGKILL)
+        wait_pid(pid)
+
+
+def kill_with(supervisor: Supervisor, *members: str) -> None:
+    """Kill whoever supervises the group now, and members that nobody replaces then."""
+    pids = [supervisor.pid(name) for name in members]
+    kill_current(supervisor)
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+        wait_pid(pid)
+
+
+def finish(supervisor: Supervisor) -> None:
+    """Destroy the group, and see that its supervisor ends and leaves nothing."""
+    pid = supervisor.ask("status")["pid"]
+    supervisor.ask("destroy", domain=supervisor.name)
+    wait_pid(pid)
+    assert leftovers() == []

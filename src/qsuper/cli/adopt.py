@@ -68,6 +68,8 @@ def _adopted(group: str) -> Json:
     if supervisor := client.supervisor(group):
         return {"group": group, "pid": supervisor, "adopted": False, "domains": [], "fate": ""}
     found = adopt(group)
+    for message in found.lost:
+        report(f"group {group}: {message}")
     return {
         "group": group,
         "pid": found.pid or client.supervisor(group),

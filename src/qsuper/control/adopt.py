@@ -23,6 +23,8 @@ class Adoption(NamedTuple):
     """The members that live."""
     fate: str = ""
     """Why nothing is left."""
+    lost: tuple[str, ...] = ()
+    """What it could not take over of the fabric, in words."""
 
 
 def adopt(group: str) -> Adoption:
@@ -70,4 +72,4 @@ def _adoption(group: str, line: bytes) -> Adoption:
     if "domains" not in status:
         return Adoption(fate=status.get("fate", ""))
     names = tuple(row["name"] for row in status["domains"] if row["pid"] is not None)
-    return Adoption(status["pid"], names)
+    return Adoption(status["pid"], names, lost=tuple(status["lost"].values()))

@@ -23,7 +23,7 @@ from qsuper.runtime.doorbells import Doorbells
 from qsuper.runtime.early import Early
 from qsuper.runtime.frame import log_name
 from qsuper.runtime.group import Group
-from qsuper.runtime.guest import Guest
+from qsuper.runtime.guest import Emit, Guest
 from qsuper.runtime.launch import QEMU_LOG, Home, Launched
 from qsuper.runtime.logkeeper import keep_small
 from qsuper.runtime.notify import notify, ping_watchdog
@@ -96,6 +96,7 @@ async def _run(start: Start) -> int:
             nursery.start_soon(doorbells.run)
             nursery.start_soon(saver.undo_predecessors)
             nursery.start_soon(_report, start, group, commands)
+            _tell_lost(start, emit)
             printed = trio.Event()
             nursery.start_soon(_print, start.tails, group, printed)
             try:
@@ -135,6 +136,13 @@ async def _report(start: Start, group: Group, commands: Commands) -> None:
     start.place.unmark(rundir.STARTING)
     start.report(commands.status())
     notify("READY=1", f"STATUS={len(group.guests)} domains", f"MAINPID={os.getpid()}")
+
+
+def _tell_lost(start: Start, emit: Emit) -> None:
+    """Say what a predecessor had of the fabric and we have not."""
+    for share, message in start.fabric.lost.items():
+        emit("SHMEM_LOST", start.plan.name, {"shmem": share, "message": message})
+        _complain(message)
 
 
 async def _print(tails: Sequence[Tail], group: Group, printed: trio.Event) -> None:

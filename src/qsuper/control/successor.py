@@ -12,18 +12,27 @@ import json
 import os
 import sys
 import threading
-from typing import Final, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
 
 from qsuper import paths, planfile
-from qsuper.control.supervise import Report, Settings, detach, policies_of, preload
+from qsuper.control.supervise import (
+    Report,
+    Settings,
+    counters_of,
+    detach,
+    policies_of,
+    preload,
+)
 from qsuper.errors import QsuperError, shortage
-from qsuper.fabric.lost import LostFabric, host_files, remove
+from qsuper.fabric.layout import host_files, remove
 from qsuper.observe import events
 from qsuper.plan import GroupPlan
-from qsuper.runtime import adoption, rundir
+from qsuper.runtime import adoption, inheritance, rundir
 from qsuper.runtime.adoption import Memory
 from qsuper.runtime.early import Early
 from qsuper.runtime.launch import Home, Launched
+from qsuper.runtime.limits import allow_descriptors
 from qsuper.runtime.rundir import Rundir
 from qsuper.runtime.states import Reason, Standing, State
 
@@ -36,8 +45,9 @@ def main(argv: list[str]) -> int:
 
     Args:
         argv: The group's name; the descriptor for the report, a line of JSON: `{"ok": STATUS}` as
-            of the `status` command, `{"ok": {"fate": TEXT}}` where nothing is left to supervise,
-            `{"ok": {}}` where another supervisor is there, `{"error": TEXT, "exit-status": N}`.
+            of the `status` command, with `"lost": {SHMEM: TEXT}` for what could not be taken over
+            of the fabric; `{"ok": {"fate": TEXT}}` where nothing is left to supervise; `{"ok": {}}`
+            where another supervisor is there; `{"error": TEXT, "exit-status": N}`.
     """
     group, report_fd = argv[0], int(argv[1])
     os.closerange(3, report_fd)
@@ -108,12 +118,17 @@ def _supervise(mine: _Turn) -> int:
         loader = threading.Thread(target=preload, name="import", daemon=True)
         loader.start()
         detach(plan)
+        allow_descriptors(len(plan.members))
         place.write(rundir.SUPERVISOR_PID, f"{rundir.own_identity()}\n")
         listener = stack.enter_context(rundir.bind_listener(place.file(rundir.CONTROL)))
-        fabric = LostFabric(plan)
+        fabric = inheritance.take_fabric(plan, place, members)
+        counters = counters_of(fabric, place, stack)
         mine.turn.close()
         loader.join()
         from qsuper.control import running  # noqa: PLC0415 - it loads trio
+
+        def report(status: Mapping[str, Any]) -> None:
+            mine.report.ok({**status, "lost": fabric.lost})
 
         start = running.Start(
             plan=plan,
@@ -122,12 +137,12 @@ def _supervise(mine: _Turn) -> int:
             listener=listener,
             members=members,
             fabric=fabric,
-            counters={},
+            counters=counters,
             early=mine.early,
             tails=[],
             grace_s=settings.grace_s,
             foreground=False,
-            report=mine.report.ok,
+            report=report,
             adopted=True,
         )
         status = running.run(start)

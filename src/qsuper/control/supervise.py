@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 from qsuper import paths, planfile
 from qsuper.control.takeover import take_over
 from qsuper.errors import QsuperError, UsageError, shortage
+from qsuper.fabric import ledger
 from qsuper.fabric.group import Counter, Fabric
 from qsuper.plan import GroupPlan
 from qsuper.runtime import rundir
@@ -140,10 +141,12 @@ def _supervise(settings: Settings, plan_fd: int, report: Report, early: Early) -
         listener = stack.enter_context(rundir.bind_listener(place.file(rundir.CONTROL)))
         fabric = Fabric(plan)
         stack.callback(fabric.close)
-        counters = _counters(fabric, place, stack)
+        counters = counters_of(fabric, place, stack)
         homes = _claim(plan, stack)
         place.write(rundir.STARTING, "")
         place.write(rundir.SETTINGS, json.dumps(settings._asdict()))
+        if (noted := fabric.ledger()).memory:
+            place.write(rundir.FABRIC, ledger.dumps(noted))
         place.write(rundir.PLAN, text.decode())
         tails = _tails(homes.values(), settings)
         patience = Patience(early, settings.timeout_s)
@@ -250,7 +253,7 @@ def _claim(plan: GroupPlan, stack: contextlib.ExitStack) -> dict[str, Home]:
     return {member.plan.name: homes[member.plan.name] for member in plan.members}
 
 
-def _counters(fabric: Fabric, place: Rundir, stack: contextlib.ExitStack) -> dict[str, Counter]:
+def counters_of(fabric: Fabric, place: Rundir, stack: contextlib.ExitStack) -> dict[str, Counter]:
     """Listen for clients from outside, on a socket for each memory."""
     counters: dict[str, Counter] = {}
     for share in fabric.servers:

@@ -14,41 +14,54 @@ import contextlib
 import itertools
 import os
 import socket
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Mapping, MutableMapping, Sequence
+from typing import Final, TypeAlias
 
 from qsuper.errors import QsuperError
+from qsuper.fabric.ledger import Piece
 from qsuper.fabric.protocol import NUMBER_MAX, Conversation, Peer
 
 SUPERVISOR: Final = 1
 FIRST_MEMBER: Final = 2
 _FIRST_OUTSIDE: Final = 256
 
+Members: TypeAlias = Mapping[str, tuple[int, int]]
+"""Number and vectors of each member that has a doorbell device, by name."""
+
 
 class Server:
     """The server of one memory."""
 
-    def __init__(self, share: str, memory: int, members: Mapping[str, tuple[int, int]]) -> None:
-        """Make all eventfds.
+    def __init__(
+        self,
+        share: str,
+        memory: int,
+        members: Members,
+        found: MutableMapping[Piece, int] | None = None,
+    ) -> None:
+        """Make all eventfds that are not there yet.
 
         Args:
             share: The memory's name.
             memory: Its descriptor, which stays the caller's.
-            members: Number and vectors of each member that has a doorbell device, by name.
+            members: Who has a doorbell.
+            found: Those that are there; what becomes ours is taken out of it.
 
         Raises:
             QsuperError: there are no more descriptors.
         """
         self.share = share
         self.memory = memory
-        self.vectors = max((vectors for _, vectors in members.values()), default=1)
+        vectors = vectors_of(members)
+        self.vectors = vectors[SUPERVISOR]
         """The supervisor's own, and each outside client's."""
         self._members = dict(members)
         self._conversations: dict[str, Conversation] = {}
         self._peers: dict[int, Peer] = {}
         try:
-            for number, vectors in ((SUPERVISOR, self.vectors), *members.values()):
-                self._peers[number] = Peer(number, eventfds(vectors))
+            for number, count in vectors.items():
+                pieces = [Piece(share, number, vector) for vector in range(count)]
+                self._peers[number] = Peer(number, _completed(pieces, found or {}))
         except OSError as error:
             self.close()
             raise QsuperError(f"shmem {share!r}: eventfds: {error.strerror}") from error
@@ -143,6 +156,18 @@ class Server:
         for peer in self._peers.values():
             close(peer)
         self._peers.clear()
+
+
+def vectors_of(members: Members) -> dict[int, int]:
+    """Give how many vectors each peer has, by number: the supervisor as many as anybody."""
+    most = max((vectors for _, vectors in members.values()), default=1)
+    return {SUPERVISOR: most, **dict(members.values())}
+
+
+def _completed(pieces: Sequence[Piece], found: MutableMapping[Piece, int]) -> tuple[int, ...]:
+    """Give the eventfds that were found, taken out of there, and new ones for the others."""
+    fresh = iter(eventfds(sum(piece not in found for piece in pieces)))
+    return tuple(found.pop(piece) if piece in found else next(fresh) for piece in pieces)
 
 
 def eventfds(count: int) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ from typing import Final
 
 from qsuper.errors import QsuperError
 from qsuper.fabric import image
+from qsuper.fabric.ledger import MemoryId
 
 HOST_DIR: Final = "/dev/shm"  # noqa: S108 - where shm_open(3) looks; made exclusively, mode 0600
 
@@ -25,7 +26,27 @@ class Shares:
         """Start without any; *contents*: files that some begin with the content of, by name."""
         self._contents = contents or {}
         self._memory: dict[str, int] = {}
-        self._paths: list[str] = []
+        self._files: dict[str, MemoryId | None] = {}
+        """By path: which file is ours to remove; None: whichever is there."""
+
+    def __contains__(self, share: str) -> bool:
+        return share in self._memory
+
+    def __getitem__(self, share: str) -> int:
+        return self._memory[share]
+
+    def take(self, share: str, descriptor: int) -> None:
+        """Take a memory that another process had made."""
+        self._memory[share] = descriptor
+
+    def leave(self, share: str, identity: MemoryId | None) -> None:
+        """Let a memory's file be until the end, and remove it then.
+
+        Args:
+            share: Its name.
+            identity: Of the file that is ours, where that is known.
+        """
+        self._files[os.path.join(HOST_DIR, share)] = identity
 
     def memory(self, share: str, size_bytes: int, *, on_host: bool = False) -> int:
         """Give the descriptor of a memory, made at the first call.
@@ -66,10 +87,11 @@ class Shares:
         for descriptor in self._memory.values():
             os.close(descriptor)
         self._memory.clear()
-        for path in self._paths:
+        for path, identity in self._files.items():
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
-        self._paths.clear()
+                if identity is None or identity.is_same(os.lstat(path)):
+                    os.unlink(path)
+        self._files.clear()
 
     def _file(self, share: str, size_bytes: int) -> int:
         path = os.path.join(HOST_DIR, share)
@@ -80,7 +102,7 @@ class Shares:
             raise QsuperError(f"{path} exists already (remove it if nobody uses it)") from None
         except OSError as error:
             raise QsuperError(f"{path}: {error.strerror}") from error
-        self._paths.append(path)
+        self._files[path] = MemoryId.of(os.fstat(descriptor))
         try:
             os.posix_fallocate(descriptor, 0, size_bytes)  # a full /dev/shm is a SIGBUS later
         except OSError as error:

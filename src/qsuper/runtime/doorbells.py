@@ -11,10 +11,12 @@ from typing import Any, Final
 import trio
 
 from qsuper.errors import QsuperError, UsageError
-from qsuper.fabric.group import Counter, Fabric, peer_numbers
+from qsuper.fabric.group import Counter, Fabric
 from qsuper.fabric.ivshmem import SUPERVISOR, Server
+from qsuper.fabric.layout import peer_numbers, shared
 from qsuper.fabric.outside import Outside, flushed
 from qsuper.fabric.signals import Bell, Rate, Rung
+from qsuper.options import Doorbell
 from qsuper.plan import OnSignal, Vector
 from qsuper.runtime.group import Group
 from qsuper.runtime.guest import Emit, Guest
@@ -40,6 +42,7 @@ class Doorbells:
         """
         self._group = group
         self._servers = fabric.servers
+        self._lost = fabric.lost
         self._paths = {share: counter.path for share, counter in counters.items()}
         self._outside = {
             share: Outside(fabric.servers[share], counter.listener)
@@ -122,7 +125,6 @@ class Doorbells:
             QsuperError: it has no such doorbell, or no such vector.
             UsageError: it has several, and *share* is None.
         """
-        self._group.guest(name)
         server = self._server(name, share)
         server.ring(name, vector)
         number = self._numbers[name]
@@ -131,18 +133,19 @@ class Doorbells:
         return {"shmem": server.share, "vector": vector, "peer": number}
 
     def _server(self, name: str, share: str | None) -> Server:
-        if share is not None:
-            if share not in self._servers:
-                raise QsuperError(
-                    f"no shmem {share!r} with doorbells in group {self._group.name!r}"
-                )
-            return self._servers[share]
-        mine = [server for server in self._servers.values() if server.has(name)]
-        if not mine:
-            raise QsuperError(f"domain {name!r} has no doorbell")
-        if len(mine) > 1:
-            raise UsageError(f"which shmem? {name!r} has {', '.join(s.share for s in mine)}")
-        return mine[0]
+        plan = self._group.guest(name).plan
+        if share is None:
+            mine = [each.share for each in shared(plan) if isinstance(each, Doorbell)]
+            if not mine:
+                raise QsuperError(f"domain {name!r} has no doorbell")
+            if len(mine) > 1:
+                raise UsageError(f"which shmem? {name!r} has {', '.join(mine)}")
+            (share,) = mine
+        if share in self._lost:
+            raise QsuperError(self._lost[share])
+        if share not in self._servers:
+            raise QsuperError(f"no shmem {share!r} with doorbells in group {self._group.name!r}")
+        return self._servers[share]
 
     def of(self, name: str) -> list[dict[str, Json]]:
         """Give what `info` says of a member's doorbells."""

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from qsuper import paths, planfile
-from qsuper.fabric.lost import host_files, remove
+from qsuper.fabric.layout import host_files, remove
 from qsuper.options import UnixListener
 from qsuper.plan import GroupPlan
 from qsuper.runtime import rundir

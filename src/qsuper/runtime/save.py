@@ -72,6 +72,7 @@ class Saver:
                 is no directory.
         """
         _check(self._group, name)
+        self._fabric.check_memory()
         async with self._group.steering.held(f"{name!r} is being saved"):
             members = list(self._group.live)
             found = {guest.name: await disks.writable(guest) for guest in members}

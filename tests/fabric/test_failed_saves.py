@@ -227,6 +227,10 @@ def test_a_saved_group_that_is_damaged(tmp_path: Path) -> None:
                 pass
         path.write_bytes(content)
         assert leftovers() == []
+    directory.chmod(0o755)
+    with pytest.raises(QsuperError, match="open to others"):
+        saved.load(str(directory))
+    directory.chmod(0o700)
     with supervised(saved.load(str(directory))) as supervisor:
         assert supervisor.state("mailbox") == "running"
 

@@ -4,7 +4,7 @@ import os
 
 from msgspec.structs import replace
 
-from qsuper import planfile
+from qsuper import paths, planfile
 from qsuper.errors import QsuperError
 from qsuper.plan import GroupPlan, Member
 from qsuper.runtime import rundir
@@ -14,9 +14,10 @@ def load(directory: str) -> GroupPlan:
     """Give the plan of a saved group, to be started from its states.
 
     Raises:
-        QsuperError: there is none in *directory*.
+        QsuperError: there is none in *directory*, or others than us can write to it.
     """
     directory = os.path.abspath(directory)
+    paths.check_private(directory)
     path = os.path.join(directory, rundir.PLAN)
     try:
         with open(path, "rb") as file:

@@ -33,6 +33,8 @@ class Campaign:
         self.want: Model = {name: None for group in GROUPS for name in group.members}
         self.orphaned: set[str] = set()
         """Groups whose supervisor was killed."""
+        self.unhelped: set[str] = set()
+        """Members whose helper was killed: their QEMUs cannot write their states."""
         self.counts: dict[str, int] = {}
         self._actions: dict[str, Callable[[Group], None]] = {
             "kill supervisor": self._kill_supervisor,
@@ -168,6 +170,7 @@ class Campaign:
         """The guest lives on without it."""
         for pid in self.lab.helpers() if group.helped else ():
             kill(pid)
+            self.unhelped |= set(group.helped)
 
     def _save_and_restore(self, group: Group) -> None:
         directory = self.lab.scratch / "saved"
@@ -176,6 +179,10 @@ class Campaign:
         self._adopted(group)
         if not was_up or self.want[group.name] is None:
             assert saved.status == 1, saved
+            return
+        if any(self.want[name] for name in self.unhelped & set(group.members)):
+            assert saved.status == 1, saved
+            self._forget(directory)
             return
         assert saved.status == 0, saved
         gone = wait_until(lambda: not set(self.lab.processes()) & set(group.members), 5.0)
@@ -266,6 +273,7 @@ class Campaign:
     # What is known
 
     def _set(self, group: Group, state: str | None) -> None:
+        self.unhelped -= set(group.members)
         for name in group.members:
             self.want[name] = state
 

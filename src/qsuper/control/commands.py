@@ -186,7 +186,7 @@ def _details(guest: Guest) -> dict[str, Json]:
             for console in guest.plan.consoles
         ],
         "monitor": guest.home.path("monitor.sock"),
-        "log": guest.log_path,
+        "log": guest.log.path,
         "directory": guest.home.place.path,
     } | _usage(guest)
 

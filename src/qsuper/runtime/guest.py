@@ -16,6 +16,7 @@ from qsuper.runtime.ending import end_process, fate
 from qsuper.runtime.helpers import Helpers
 from qsuper.runtime.helping import Completion
 from qsuper.runtime.launch import Home, Launched, Past, launch
+from qsuper.runtime.log import Log
 from qsuper.runtime.monitors import Monitors
 from qsuper.runtime.policy import Backoff, Then
 from qsuper.runtime.qmp import CommandError
@@ -110,9 +111,9 @@ class Guest:
         return self._launched.helpers
 
     @property
-    def log_path(self) -> str:
-        """QEMU's own log."""
-        return self._launched.log.path
+    def log(self) -> Log:
+        """What its QEMU says."""
+        return self._launched.log
 
     @property
     def is_primary(self) -> bool:
@@ -130,7 +131,7 @@ class Guest:
 
     def failure(self, why: str = "") -> EmulatorError:
         """Give why it did not start: QEMU's own words, else *why*."""
-        said = self._launched.log.tail() or why or fate(self.status)
+        said = self.log.tail() or why or fate(self.status)
         return EmulatorError(f"{self.name}: QEMU did not start: {self.completion.blame}{said}")
 
     def change(self, state: State, reason: Reason) -> None:
@@ -221,7 +222,7 @@ class Guest:
         elif self.status == 0:
             self.change(State.SHUT_OFF, Reason.SHUTDOWN)
         else:
-            detail = {"status": self.status, "message": self._launched.log.tail()}
+            detail = {"status": self.status, "message": self.log.tail()}
             self._emit("EMULATOR_ENDED", self.name, detail)
             self.change(State.CRASHED, Reason.EMULATOR_ENDED)
 

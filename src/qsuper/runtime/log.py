@@ -48,11 +48,20 @@ class Log:
     def close(self) -> None:
         os.close(self.fd)
 
-    def tail(self) -> str:
-        """Give what it has said since it was started, in one line; at most the last 4 KiB."""
+    @property
+    def length(self) -> int:
+        """How many bytes there are, for `tail` later on."""
+        return os.stat(self.path).st_size
+
+    def tail(self, since: int | None = None) -> str:
+        """Give what it has said since it was started, in one line; at most the last 4 KiB.
+
+        Args:
+            since: Give what it has said since the file was so long.
+        """
         with open(self.path, "rb") as file:
             size = file.seek(0, os.SEEK_END)
-            file.seek(max(self._start, size - _TAIL_BYTES))
+            file.seek(max(self._start if since is None else since, size - _TAIL_BYTES))
             lines = _PREFIX.sub("", file.read().decode(errors="replace")).split("\n")
         said = list(filter(None, lines))
         text = "; ".join([line for line in said if not _CHATTER.match(line)] or said)

@@ -253,10 +253,12 @@ async def _migrate(guest: Guest, descriptor: int, *, ignores_shared: bool) -> bo
     """Have a member's QEMU write its state, as `migration.write`; errors name the member."""
     if guest.link is None:
         raise QsuperError(f"{guest.name}: not saved: QEMU has ended")
+    before = guest.log.length
     try:
         return await migration.write(guest.link, descriptor, ignores_shared=ignores_shared)
     except QsuperError as error:
-        raise type(error)(f"{guest.name}: not saved: {error}") from error
+        said = guest.log.tail(before)
+        raise type(error)(f"{guest.name}: not saved: {said or error}") from error
 
 
 @contextlib.contextmanager

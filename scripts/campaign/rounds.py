@@ -11,7 +11,12 @@ from typing import Final
 from scripts.campaign.lab import GROUPS, Group, Lab, finished, kill, wait_until
 
 _SETTLES_WITHIN_S: Final = 15.0
-_MEANS: Final = {"running": "running", "paused": "paused", "prelaunch": "paused"}
+_MEANS: Final = {
+    "running": "running",
+    "paused": "paused",
+    "prelaunch": "paused",
+    "postmigrate": "paused",  # a save that came to nothing, of one that had been suspended
+}
 """What QEMU says, as the model has it."""
 _VERBS: Final = ("suspend", "resume", "destroy", "down")
 

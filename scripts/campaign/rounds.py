@@ -10,7 +10,9 @@ from typing import Final
 
 from scripts.campaign.lab import GROUPS, Group, Lab, finished, kill, wait_until
 
-_SETTLES_WITHIN_S: Final = 15.0
+_SETTLES_WITHIN_S: Final = 75.0
+"""The longest pause before a restart takes 60 s."""
+_RESTARTING: Final = "waiting to restart"
 _MEANS: Final = {
     "running": "running",
     "paused": "paused",
@@ -303,7 +305,7 @@ class Campaign:
             nonlocal now
             before, now = now, {name: self._model_of(name) for name in group.members}
             half = now[group.name] is None and any(now.values())
-            return before == now and not half
+            return before == now and not half and _RESTARTING not in now.values()
 
         assert wait_until(settled, _SETTLES_WITHIN_S), f"it does not settle: {now}"
         self.want.update(now)
@@ -311,7 +313,7 @@ class Campaign:
     def _model_of(self, name: str) -> str | None:
         row = self.lab.rows().get(name)
         if row is None or row["pid"] is None:
-            return None
+            return _RESTARTING if row and row["reason"] == _RESTARTING else None
         state = str(row["state"])
         return _MEANS.get(state, state)
 

@@ -113,10 +113,10 @@ class Server:
             conversation.join(Peer(number, peer.eventfds[:vectors]))
         return theirs
 
-    @property
-    def unsent(self) -> list[Conversation]:
-        """The conversations with more to say than fits into a socket at once."""
-        return [each for each in self._conversations.values() if each.waiting]
+    def unsent(self, member: str) -> Conversation | None:
+        """Give the conversation with a member's QEMU, if it has more to say than fits at once."""
+        conversation = self._conversations.get(member)
+        return conversation if conversation and conversation.waiting else None
 
     def ring(self, member: str, vector: int) -> None:
         """Ring a member from outside.

@@ -14,12 +14,13 @@ from qsuper.errors import QsuperError, UsageError
 from qsuper.fabric.group import Counter, Fabric
 from qsuper.fabric.ivshmem import SUPERVISOR, Server
 from qsuper.fabric.layout import peer_numbers, shared
-from qsuper.fabric.outside import Outside, flushed
+from qsuper.fabric.outside import Outside
 from qsuper.fabric.signals import Bell, Rate, Rung
 from qsuper.options import Doorbell
 from qsuper.plan import OnSignal, Vector
 from qsuper.runtime.group import Group
-from qsuper.runtime.guest import Emit, Guest
+from qsuper.runtime.guest import Guest
+from qsuper.runtime.helping import Emit
 
 Json = Any  # an answer of the control protocol
 
@@ -55,6 +56,7 @@ class Doorbells:
             OnSignal.SUSPEND: group.suspend,
             OnSignal.RESUME: group.resume,
             OnSignal.RESET: group.reset,
+            OnSignal.RESTART: group.restart,
             OnSignal.SHUTDOWN: group.shutdown,
             OnSignal.DESTROY: group.destroy,
         }
@@ -68,9 +70,6 @@ class Doorbells:
             async with trio.open_nursery() as nursery:
                 for outside in self._outside.values():
                     nursery.start_soon(outside.run)
-                for server in self._servers.values():
-                    for conversation in server.unsent:
-                        nursery.start_soon(flushed, conversation)
                 await self._group.started.wait()
                 while True:
                     for rung in await bell.rung():

@@ -66,11 +66,19 @@ class Rate:
         self._at_s = clock()
         self._held = 0
 
-    def told(self, times: int) -> int:
-        """Take signals; give how many to tell of now, 0 for none yet."""
+    def due_s(self) -> float:
+        """Give how long it is until one more is let through."""
+        self._earn()
+        return max(0.0, (1 - self._credit) / _PER_S)
+
+    def _earn(self) -> None:
         now_s = self._clock()
         self._credit = min(_BURST, self._credit + (now_s - self._at_s) * _PER_S)
         self._at_s = now_s
+
+    def told(self, times: int) -> int:
+        """Take signals; give how many to tell of now, 0 for none yet."""
+        self._earn()
         self._held += times
         if self._credit < 1:
             return 0

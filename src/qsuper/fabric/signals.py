@@ -1,14 +1,12 @@
 """The signals that reach the supervisor, by its vectors."""
 
-import contextlib
-import os
 import select
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, NamedTuple
 
 import trio
 
-from qsuper.fabric.ivshmem import Server
+from qsuper.fabric.ivshmem import Server, taken
 
 _READY_MAX: Final = 64
 _BURST: Final = 50
@@ -51,8 +49,8 @@ class Bell:
             await trio.lowlevel.wait_readable(self._epoll.fileno())
             await self._until_free()
             for descriptor, _ in self._epoll.poll(0, _READY_MAX):
-                with contextlib.suppress(BlockingIOError):
-                    found.append(Rung(*self._sources[descriptor], os.eventfd_read(descriptor)))
+                if times := taken(descriptor):
+                    found.append(Rung(*self._sources[descriptor], times))
         return found
 
 

@@ -266,7 +266,8 @@ class Guest(Monitored):
         try:
             if self._goes_by_itself and self.is_released and self._has_not_run:
                 await self.command("cont", within_s=_GO_WITHIN_S)
-                self.change(State.RUNNING, Reason.RESTARTED)
+                is_new = self._launched.past is None
+                self.change(State.RUNNING, Reason.RESTARTED if is_new else Reason.BOOTED)
         except QsuperError as error:
             self._go_later(renewal, error)
             raise

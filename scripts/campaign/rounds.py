@@ -20,7 +20,8 @@ _MEANS: Final = {
     "postmigrate": "paused",  # a save that came to nothing, of one that had been suspended
 }
 """What QEMU says, as the model has it."""
-_VERBS: Final = ("suspend", "resume", "destroy", "down")
+_VERBS: Final = ("suspend", "resume", "restart", "destroy", "down")
+_LEADS_TO: Final = {"suspend": "paused", "resume": "running", "restart": "running"}
 
 Model = dict[str, str | None]
 """What each domain should be: `running`, `paused`, or None where it should not be."""
@@ -243,14 +244,17 @@ class Campaign:
         done = self.lab.run(verb, name, *self._options(verb))
         was_known = self.want[name] is not None
         self._adopted(group)
-        concerned = group.members if name == group.name else (name,)
+        is_for_all = name == group.name and verb != "restart"
+        concerned = group.members if is_for_all else (name,)
         if self.want[name] is None:
             assert done.status == 1, done
             return
         assert done.status == 0, (was_known, done)
         for each in concerned:
             if self.want[each] is not None:
-                self.want[each] = {"suspend": "paused", "resume": "running"}.get(verb)
+                self.want[each] = _LEADS_TO.get(verb)
+        if verb == "restart":
+            self.unhelped.discard(name)
 
     def _verbs_at_once(self, group: Group) -> None:
         """Each gets an answer; in the end all are suspended or all go on."""

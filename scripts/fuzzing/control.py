@@ -29,7 +29,7 @@ _SLOW_BYTES: Final = 200
 _HELLO: Final = b'{"execute": "qmp_capabilities"}\n'
 _VERBS: Final = (
     "list", "status", "info", "suspend", "resume", "destroy", "shutdown", "down", "reset",
-    "reboot", "qmp", "console", "events",
+    "reboot", "restart", "qmp", "console", "events",
 )  # fmt: skip
 _ODD: Final[tuple[Any, ...]] = (
     None,

@@ -73,6 +73,8 @@ class OnSignal(StrEnum):
     SUSPEND = "suspend"
     RESUME = "resume"
     RESET = "reset"
+    RESTART = "restart"
+    """By a new QEMU, which has none of the code that the old one had translated."""
     SHUTDOWN = "shutdown"
     DESTROY = "destroy"
 

@@ -163,6 +163,32 @@ def test_reset_and_reboot(group: Supervisor, qsuper: Run) -> None:
     assert qsuper("reboot", "dep1") == (0, "Domain 'dep1' is being rebooted\n", "")
 
 
+def test_restart(group: Supervisor, qsuper: Run) -> None:
+    """New QEMUs; the others keep theirs."""
+
+    def pids() -> dict[str, int]:
+        rows = json.loads(qsuper("list", "--format", "json")[1])["domains"]
+        return {row["name"]: row["pid"] for row in rows}
+
+    assert qsuper("restart", "dep1", "dep2") == (
+        0,
+        "Domain 'dep1' was restarted\nDomain 'dep2' was restarted\n",
+        "",
+    )
+    between = pids()
+    assert [name for name, pid in between.items() if pid == group.pids[name]] == ["a"]
+    assert qsuper("restart", "a", "--group") == (
+        0,
+        "Domain 'a' was restarted (with dep1, dep2)\n",
+        "",
+    )
+    assert not between.items() & pids().items()
+    assert qsuper("restart", "ghost") == (1, "", "qsuper: no such domain: ghost\n")
+    assert qsuper("destroy", "a")[0] == 0
+    for pid in pids().values():
+        wait_for_end(pid)
+
+
 def test_info(group: Supervisor, qsuper: Run) -> None:
     status, out, err = qsuper("info", "a")
     assert (status, err) == (0, "")

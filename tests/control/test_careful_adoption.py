@@ -131,6 +131,24 @@ def test_a_member_that_hangs_is_adopted_too() -> None:
     assert leftovers() == []
 
 
+def test_a_member_that_is_stopped_outlives_its_supervisor() -> None:
+    """The kernel hangs up on it when the supervisor dies."""
+    with supervised(pair()) as supervisor:
+        pid = supervisor.pid("B")
+        os.kill(pid, signal.SIGSTOP)
+        while supervisor.state("B") != "unresponsive":
+            pass
+        kill(supervisor)
+        os.kill(pid, signal.SIGCONT)
+
+        assert adopt("A").domains == ("B", "A")
+
+        wait_ticks("B", 3)
+        assert supervisor.pid("B") == pid
+        supervisor.ask("destroy", domain="A")
+    assert leftovers() == []
+
+
 def test_no_such_group() -> None:
     assert adopt("nobody") == Adoption()
 

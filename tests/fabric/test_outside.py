@@ -13,7 +13,7 @@ import trio
 
 from qsuper.errors import QsuperError, TimedOutError
 from qsuper.fabric.client import Client
-from qsuper.fabric.outside import CLIENTS_MAX, Outside
+from qsuper.fabric.outside import CLIENTS_MAX, Outside, flushed
 from qsuper.fabric.protocol import MESSAGE
 from qsuper.fabric.signals import Bell, Rate
 from tests.support.doorbells import SIZE, VECTORS, Bench, bench
@@ -174,6 +174,26 @@ async def test_a_crowd_is_limited(tmp_path: Path) -> None:
         await settled(place, 0)
         with await place.client() as client:
             assert client.peers.keys() == {1, 2, 3, client.number}
+
+
+async def test_a_replacement_is_told_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where that does not fit into a socket at once."""
+    monkeypatch.setattr("qsuper.fabric.protocol._SEND_BUFFER_BYTES", 1)
+    names = [f"m{number}" for number in range(20)]
+    with bench(*names) as it:
+        it.server.attach("m0").close()
+        with it.server.attach("m0") as theirs:
+            conversation = it.server.unsent("m0")
+            assert conversation is not None
+            theirs.settimeout(30)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(flushed, conversation)
+                for _ in range(3 + (1 + len(names)) * VECTORS):
+                    content, received, _, _ = await _blocking(socket.recv_fds, theirs, 8, 1)
+                    assert len(content) == 8
+                    for descriptor in received:
+                        os.close(descriptor)
+            assert it.server.unsent("m0") is None
 
 
 def test_nobody_listens(tmp_path: Path) -> None:

@@ -159,6 +159,30 @@ def test_helpers_serve_are_missed_and_end(tmp_path: Path, port: int) -> None:
 
 
 @needs_helpers
+def test_a_restart_has_new_ones(tmp_path: Path, port: int) -> None:
+    """Of all of them, on the same port and with the same TPM, whether they hang or not."""
+    with supervised(whole(tmp_path, port)) as supervisor:
+        after: dict[str, int] = {}
+        for signalled in (None, signal.SIGSTOP):
+            before = helpers()
+            if signalled is not None:
+                os.kill(before["fs0-virtiofsd"], signalled)
+            assert supervisor.ask("restart", domain="A") == {"domains": {"A": "running"}}
+            wait_gone(before)
+            after = helpers()
+            assert before.keys() == after.keys()
+            assert not before.items() & after.items()
+            assert supervisor.ask("info", domain="A")["helpers"] == after
+            with socket.create_connection(("127.0.0.1", port)):
+                pass
+        assert losses() == set()
+        supervisor.ask("destroy", domain="A")
+        wait_gone(after)
+        assert supervisor.wait_ended() == 0
+    assert leftovers() == []
+
+
+@needs_helpers
 def test_a_helper_that_cannot_start_says_so(tmp_path: Path, port: int) -> None:
     """Also where it fails after QEMU is there already."""
     plan = whole(tmp_path, port)

@@ -70,6 +70,11 @@ def with_rules(rules: str) -> Callable[[str], str]:
     return edit
 
 
+def restarting(text: str) -> str:
+    """Have a domain come back when it crashes."""
+    return text.replace("  <devices>", "  <on_crash>restart</on_crash>\n  <devices>", 1)
+
+
 def private(text: str) -> str:
     """Number the doorbells such that QEMU saves them."""
     if "<q:fabric" in text:
@@ -97,13 +102,19 @@ def wait_signals(name: str, more: int) -> None:
     wait_file(path, lambda: path.read_text().count("signal ") >= goal)
 
 
+def greetings(name: str = "mailbox-dependency") -> int:
+    """How often a guest has begun."""
+    text = log(name).read_text(errors="replace") if log(name).exists() else ""
+    return text.count("mailbox ")
+
+
+def wait_greetings(count: int, name: str = "mailbox-dependency") -> None:
+    wait_file(log(name), lambda: greetings(name) >= count)
+
+
 def wait_event(name: str, what: Callable[[dict[str, object]], bool]) -> None:
     """Wait until a domain's log has such an event."""
     wait_file(log(name, "events.jsonl"), lambda: any(map(what, events(name))))
-
-
-def restarting(text: str) -> str:
-    return text.replace("  <devices>", "  <on_crash>restart</on_crash>\n  <devices>", 1)
 
 
 def write(client: Client, peer: int, at: int, value: int) -> None:

@@ -24,6 +24,8 @@ GUESTS = Path(__file__).parents[2] / "configs" / "guests"
 QEMU = "/usr/bin/qemu-system-x86_64"
 PATIENCE_S = float(os.environ.get("QSUPER_TEST_PATIENCE_S", "30"))
 
+BACKOFF = ("crashed", "waiting to restart")
+
 _SUPERVISE = """
 import json, sys
 from qsuper.control.supervise import Settings, supervise
@@ -234,6 +236,22 @@ def readable(descriptor: int) -> None:
 def events(name: str) -> list[dict[str, Any]]:
     """Give a domain's event log."""
     return [json.loads(line) for line in log(name, "events.jsonl").read_text().splitlines()]
+
+
+def states(name: str) -> list[tuple[str, str]]:
+    """Give all states that a domain's log has, each with its reason."""
+    changes = [each["detail"] for each in events(name) if each["event"] == "STATE_CHANGED"]
+    return [(each["state"], each["reason"]) for each in changes]
+
+
+def wait_states(name: str, condition: Callable[[list[tuple[str, str]]], bool]) -> None:
+    """Wait until the states that a domain has had are as wanted."""
+    wait_file(log(name, "events.jsonl"), lambda: condition(states(name)))
+
+
+def wait_backoffs(name: str, times: int) -> None:
+    """Wait until a domain that crashed has waited to restart so often."""
+    wait_states(name, lambda found: found.count(BACKOFF) >= times)
 
 
 def leftovers() -> list[str]:

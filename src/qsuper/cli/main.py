@@ -78,6 +78,11 @@ COMMANDS: Final = {
         "steer",
         ("qsuper reboot a", "qsuper reboot a --group    # its dependencies too"),
     ),
+    "restart": Command(
+        "end the domain's QEMU and start a new one, on the same shared memory",
+        "steer",
+        ("qsuper restart a", "qsuper restart a --group   # its dependencies too"),
+    ),
     "save": Command(
         "save a domain with its dependencies to a directory, and end them",
         "save",
@@ -323,4 +328,4 @@ virsh's names for some of them:
 {aliases}
 
 `qsuper VERB --help` tells more; `qsuper --version` the version.
-A verb on a domain is done to its dependencies too; reset and reboot only with --group."""
+A verb on a domain is done to its dependencies too; reset, reboot and restart only with --group."""

@@ -1,4 +1,4 @@
-"""`qsuper suspend`, `resume`, `shutdown`, `reset`, `reboot`, `destroy` and `down`.
+"""`qsuper suspend`, `resume`, `shutdown`, `reset`, `reboot`, `restart`, `destroy` and `down`.
 
 Import budget: that of `control.client`.
 """
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _END_TIMEOUT_S: Final = 60.0
 """For `quit`, SIGTERM and SIGKILL, each with its deadline, on a busy machine."""
 _DOWN_TIMEOUT_S: Final = 60.0
+_RESTART_TIMEOUT_S: Final = 120.0
+"""For the end of the old QEMU and the start of the new one, which has 60 s (`up --timeout`)."""
 
 
 class _Verb:
@@ -52,6 +54,7 @@ _VERBS: Final = {
     "shutdown": _Verb("is being shut down"),
     "reset": _Verb("was reset", grouped=True),
     "reboot": _Verb("is being rebooted", grouped=True),
+    "restart": _Verb("was restarted", timeout_s=_RESTART_TIMEOUT_S, grouped=True),
     "destroy": _Verb("destroyed", timeout_s=_END_TIMEOUT_S, ends=True),
     "down": _Verb("shut down", timeout_s=_END_TIMEOUT_S, ends=True),
 }

@@ -22,7 +22,7 @@ Arguments = Mapping[str, Json]
 T = TypeVar("T")
 
 _LONGEST_S: Final = 1_000_000.0
-_STEERING: Final = frozenset({"suspend", "resume", "shutdown", "reset", "reboot"})
+_STEERING: Final = frozenset({"suspend", "resume", "shutdown", "reset", "reboot", "restart"})
 """Not while the group is saved."""
 
 
@@ -46,6 +46,7 @@ class Commands:
             "down": (frozenset({"domain", "timeout"}), self._down),
             "reset": (frozenset({"domain", "group"}), self._reset),
             "reboot": (frozenset({"domain", "group"}), self._reboot),
+            "restart": (frozenset({"domain", "group"}), self._restart),
             "signal": (frozenset({"domain", "vector", "shmem"}), self._signal),
             "save": (frozenset({"domain", "directory"}), self._save),
             "qmp": (frozenset({"domain", "command"}), self._qmp),
@@ -120,6 +121,10 @@ class Commands:
     async def _reboot(self, arguments: Arguments) -> Json:
         group = _optional(arguments, "group", bool, default=False)
         return await self._group.reboot(_domain(arguments), group=group)
+
+    async def _restart(self, arguments: Arguments) -> Json:
+        group = _optional(arguments, "group", bool, default=False)
+        return await self._group.restart(_domain(arguments), group=group)
 
     async def _signal(self, arguments: Arguments) -> Json:
         name = _domain(arguments)

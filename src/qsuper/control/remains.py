@@ -14,13 +14,13 @@ from qsuper import paths
 from qsuper.control.client import Connection, Json
 from qsuper.errors import QsuperError
 from qsuper.runtime.states import OF_RUN_STATE, State
-from qsuper.runtime.survivors import survivor
+from qsuper.runtime.survivors import RESTARTING, survivor
 
 _QEMU_TIMEOUT_S: Final = 1.0
 
 
 def rows(group: str, reason: str) -> list[Json]:
-    """Give the `list` rows of the members whose QEMU lives.
+    """Give the `list` rows of the members whose QEMU lives, or is to be started again.
 
     Args:
         group: The group's name.
@@ -47,12 +47,15 @@ def rows(group: str, reason: str) -> list[Json]:
 def _row(group: str, plan: Json, role: str, reason: str) -> Json:
     directory = paths.domain_dir(plan["name"])
     link = os.path.join(directory, "group")
-    if not _is_same(link, paths.group_dir(group)) or (pid := survivor(directory)) is None:
+    if not _is_same(link, paths.group_dir(group)):
+        return None
+    pid = survivor(directory)
+    if pid is None and not os.path.lexists(os.path.join(directory, RESTARTING)):
         return None
     return {
         "name": plan["name"],
         "uuid": plan["uuid"],
-        "state": _state(directory),
+        "state": State.CRASHED if pid is None else _state(directory),
         "reason": reason,
         "pid": pid,
         "group": group,

@@ -23,7 +23,8 @@ from qsuper.runtime.doorbells import Doorbells
 from qsuper.runtime.early import Early
 from qsuper.runtime.frame import log_name
 from qsuper.runtime.group import Group
-from qsuper.runtime.guest import Emit, Guest
+from qsuper.runtime.guest import Guest
+from qsuper.runtime.helping import Emit
 from qsuper.runtime.launch import QEMU_LOG, Home, Launched
 from qsuper.runtime.logkeeper import keep_small
 from qsuper.runtime.notify import notify, ping_watchdog

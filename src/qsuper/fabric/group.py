@@ -13,7 +13,7 @@ from qsuper.fabric.ivshmem import Server, pending, ring
 from qsuper.fabric.layout import Shared, all_shared, doorbells
 from qsuper.fabric.ledger import NOTHING, Ledger, MemoryId, Piece, eventfd_ids
 from qsuper.fabric.memory import Shares
-from qsuper.fabric.protocol import MEMORY
+from qsuper.fabric.protocol import MEMORY, Conversation
 from qsuper.options import Doorbell
 from qsuper.plan import GroupPlan, Vector
 
@@ -145,6 +145,11 @@ class Fabric:
                 for share, server in self.servers.items()
             },
         )
+
+    def unsent(self, member: str) -> list[Conversation]:
+        """Give the conversations with a member's QEMU that have more to say than fits at once."""
+        found = (server.unsent(member) for server in self.servers.values())
+        return [conversation for conversation in found if conversation]
 
     def close(self) -> None:
         """Give up memory and doorbells; a QEMU that lives keeps its own."""

@@ -113,10 +113,10 @@ class Server:
             conversation.join(Peer(number, peer.eventfds[:vectors]))
         return theirs
 
-    @property
-    def unsent(self) -> list[Conversation]:
-        """The conversations with more to say than fits into a socket at once."""
-        return [each for each in self._conversations.values() if each.waiting]
+    def unsent(self, member: str) -> Conversation | None:
+        """Give the conversation with a member's QEMU, if it has more to say than fits at once."""
+        conversation = self._conversations.get(member)
+        return conversation if conversation and conversation.waiting else None
 
     def ring(self, member: str, vector: int) -> None:
         """Ring a member from outside.
@@ -190,15 +190,30 @@ def eventfds(count: int) -> tuple[int, ...]:
 def ring(peer: Peer, vector: int) -> None:
     """Ring; a peer that has been rung and has not looked is as good as rung again."""
     with contextlib.suppress(BlockingIOError):
-        os.eventfd_write(peer.eventfds[vector], 1)
+        os.eventfd_write(_unblocked(peer.eventfds[vector]), 1)
+
+
+def taken(descriptor: int) -> int:
+    """Take what an eventfd was rung; 0 where it was not, or another was faster."""
+    try:
+        return os.eventfd_read(_unblocked(descriptor))
+    except BlockingIOError:
+        return 0
+
+
+def _unblocked(descriptor: int) -> int:
+    """Give an eventfd that nobody waits for: any client can have changed that for all of us."""
+    os.set_blocking(descriptor, False)
+    return descriptor
 
 
 def pending(peer: Peer) -> list[int]:
     """Give the vectors that are rung and that nobody has taken; they stay so."""
     found: list[int] = []
     for vector, descriptor in enumerate(peer.eventfds):
-        with contextlib.suppress(BlockingIOError):
-            os.eventfd_write(descriptor, os.eventfd_read(descriptor))
+        if times := taken(descriptor):
+            with contextlib.suppress(BlockingIOError):  # it has been rung again
+                os.eventfd_write(descriptor, times)
             found.append(vector)
     return found
 
@@ -206,8 +221,7 @@ def pending(peer: Peer) -> list[int]:
 def drain(peer: Peer) -> None:
     """Drop the signals that nobody has taken."""
     for descriptor in peer.eventfds:
-        with contextlib.suppress(BlockingIOError):
-            os.eventfd_read(descriptor)
+        taken(descriptor)
 
 
 def close(peer: Peer) -> None:

@@ -1,14 +1,12 @@
 """The signals that reach the supervisor, by its vectors."""
 
-import contextlib
-import os
 import select
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, NamedTuple
 
 import trio
 
-from qsuper.fabric.ivshmem import Server
+from qsuper.fabric.ivshmem import Server, taken
 
 _READY_MAX: Final = 64
 _BURST: Final = 50
@@ -51,8 +49,8 @@ class Bell:
             await trio.lowlevel.wait_readable(self._epoll.fileno())
             await self._until_free()
             for descriptor, _ in self._epoll.poll(0, _READY_MAX):
-                with contextlib.suppress(BlockingIOError):
-                    found.append(Rung(*self._sources[descriptor], os.eventfd_read(descriptor)))
+                if times := taken(descriptor):
+                    found.append(Rung(*self._sources[descriptor], times))
         return found
 
 
@@ -66,11 +64,19 @@ class Rate:
         self._at_s = clock()
         self._held = 0
 
-    def told(self, times: int) -> int:
-        """Take signals; give how many to tell of now, 0 for none yet."""
+    def due_s(self) -> float:
+        """Give how long it is until one more is let through."""
+        self._earn()
+        return max(0.0, (1 - self._credit) / _PER_S)
+
+    def _earn(self) -> None:
         now_s = self._clock()
         self._credit = min(_BURST, self._credit + (now_s - self._at_s) * _PER_S)
         self._at_s = now_s
+
+    def told(self, times: int) -> int:
+        """Take signals; give how many to tell of now, 0 for none yet."""
+        self._earn()
         self._held += times
         if self._credit < 1:
             return 0

@@ -5,7 +5,8 @@ to the clients from outside. What guests ring each other with never comes here.
 """
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, Final
 
 import trio
@@ -14,12 +15,14 @@ from qsuper.errors import QsuperError, UsageError
 from qsuper.fabric.group import Counter, Fabric
 from qsuper.fabric.ivshmem import SUPERVISOR, Server
 from qsuper.fabric.layout import peer_numbers, shared
-from qsuper.fabric.outside import Outside, flushed
+from qsuper.fabric.outside import Outside
 from qsuper.fabric.signals import Bell, Rate, Rung
 from qsuper.options import Doorbell
 from qsuper.plan import OnSignal, Vector
 from qsuper.runtime.group import Group
-from qsuper.runtime.guest import Emit, Guest
+from qsuper.runtime.guest import Guest
+from qsuper.runtime.helping import Emit
+from qsuper.runtime.orders import Order, Orders
 
 Json = Any  # an answer of the control protocol
 
@@ -55,9 +58,16 @@ class Doorbells:
             OnSignal.SUSPEND: group.suspend,
             OnSignal.RESUME: group.resume,
             OnSignal.RESET: group.reset,
+            OnSignal.RESTART: group.restart,
             OnSignal.SHUTDOWN: group.shutdown,
             OnSignal.DESTROY: group.destroy,
         }
+        self._orders = {
+            guest.name: Orders(partial(self._obey, guest))
+            for guest in group.guests.values()
+            if guest.plan.boot or guest.plan.signals
+        }
+        self._being_destroyed: set[str] = set()
 
     async def run(self) -> None:
         """Obey signals and serve outside clients until cancelled."""
@@ -68,9 +78,8 @@ class Doorbells:
             async with trio.open_nursery() as nursery:
                 for outside in self._outside.values():
                     nursery.start_soon(outside.run)
-                for server in self._servers.values():
-                    for conversation in server.unsent:
-                        nursery.start_soon(flushed, conversation)
+                for orders in self._orders.values():
+                    nursery.start_soon(orders.run)
                 await self._group.started.wait()
                 while True:
                     for rung in await bell.rung():
@@ -83,20 +92,44 @@ class Doorbells:
         vector = Vector(share=rung.share, number=rung.vector)
         done: dict[str, str] = {}
         for guest in self._group.live:
-            if guest.plan.boot == vector and guest.waits:
-                done[guest.name] = _BOOT
-                nursery.start_soon(self._boot, guest, seen_s)
-            for rule in guest.plan.signals:
-                if rule.vector == vector:
-                    done[guest.name] = rule.verb
-                    nursery.start_soon(self._perform, guest.name, rule.verb)
+            for what in self._wanted(guest, vector):
+                done[guest.name] = what
+                if what is OnSignal.DESTROY:  # whatever else is being done
+                    nursery.start_soon(self._destroy, guest.name)
+                else:
+                    self._orders[guest.name].give(Order(what, seen_s))
         self._outside[rung.share].pass_on(rung.vector)
         rate = self._rates.setdefault((rung.share, rung.vector), Rate(trio.current_time))
         if times := rate.told(rung.times):
             detail = {"shmem": rung.share, "vector": rung.vector, "times": times, "to": SUPERVISOR}
             self._emit("SIGNAL", self._group.name, {**detail, "domains": list(done), "verbs": done})
 
+    def _wanted(self, guest: Guest, vector: Vector) -> Iterator[str]:
+        """Give what a vector asks of a member."""
+        if guest.plan.boot == vector and (
+            guest.waits or OnSignal.RESTART in self._orders[guest.name]  # then it will wait
+        ):
+            yield _BOOT
+        for rule in guest.plan.signals:
+            if rule.vector == vector:
+                yield rule.verb
+
+    async def _obey(self, guest: Guest, order: Order) -> None:
+        await self._group.steering.free()
+        if order.what == _BOOT:
+            await self._boot(guest, order.seen_s)
+        else:
+            await self._perform(guest.name, OnSignal(order.what))
+
+    async def _destroy(self, name: str) -> None:
+        if name not in self._being_destroyed:
+            self._being_destroyed.add(name)
+            await self._perform(name, OnSignal.DESTROY)
+            self._being_destroyed.discard(name)
+
     async def _boot(self, guest: Guest, seen_s: float) -> None:
+        if not guest.waits:
+            return
         try:
             with self._group.steering.verb():
                 at_us = await self._group.boot(guest)

@@ -14,20 +14,19 @@ from qsuper.errors import QsuperError, TimedOutError, first
 from qsuper.plan import GroupPlan
 from qsuper.runtime import states
 from qsuper.runtime.each import each
-from qsuper.runtime.guest import Emit, Guest
+from qsuper.runtime.guest import Guest
+from qsuper.runtime.helping import Emit
 from qsuper.runtime.policy import Policies
 from qsuper.runtime.restore import bring_back
 from qsuper.runtime.states import Reason, State
 from qsuper.runtime.steering import Steering
-from qsuper.runtime.sync import ANSWER_WITHIN_S, Answer, Link, signal_all, skew_us
+from qsuper.runtime.sync import ANSWER_WITHIN_S, Answer, Link, signal_all
+from qsuper.runtime.unison import in_unison
 from qsuper.runtime.urgency import urgent
 from qsuper.runtime.verbs import Verb
 
 Json = Any  # an answer of the control protocol
 
-_REASONS: Final = {Verb.SUSPEND: Reason.USER, Verb.RESUME: Reason.UNPAUSED}
-_STATES: Final = {Verb.SUSPEND: State.PAUSED, Verb.RESUME: State.RUNNING}
-_CANDIDATES: Final = {Verb.SUSPEND: states.CAN_SUSPEND, Verb.RESUME: states.CAN_RESUME}
 _EVENTS: Final = {Verb.SUSPEND: "GROUP_SUSPENDED", Verb.RESUME: "GROUP_RESUMED"}
 
 
@@ -102,6 +101,8 @@ class Group:
         if not self.policies.paused:
             await self._release([guest for guest in ready if not guest.is_primary])
             await self._release([guest for guest in ready if guest.is_primary])
+        for guest in self.guests.values():
+            guest.has_started = True
         self.started.set()
 
     async def ready(self) -> None:
@@ -114,6 +115,7 @@ class Group:
         with trio.move_on_after(ANSWER_WITHIN_S):
             for guest in self.guests.values():
                 await guest.settled.wait()
+                await guest.steady()
         for guest in self.live:
             if not guest.settled.is_set():
                 guest.change(State.UNRESPONSIVE, Reason.TIMED_OUT)
@@ -138,7 +140,7 @@ class Group:
                 raise TimedOutError(text)
             if answer.error:
                 raise self.guests[name].failure(answer.error)
-            self.guests[name].is_released = True
+            self.guests[name].release()
             self.guests[name].change(State.RUNNING, Reason.BOOTED)
             last_us = answer.at_us
         return last_us
@@ -156,15 +158,16 @@ class Group:
         """Let a member go that waits for its boot signal.
 
         Returns:
-            When it did, by QEMU's word, in microseconds since the epoch; None: it went before.
+            When it did, by QEMU's word, in microseconds since the epoch; None: it went before, or
+            goes as soon as it has a QEMU that can.
 
         Raises:
             EmulatorError: QEMU refuses, or has ended.
             TimedOutError: its monitor does not answer in time.
         """
-        if guest.link is None:
-            raise guest.failure()
-        return self._released(await signal_all({guest.name: guest.link}, Verb.RESUME))
+        if (link := guest.boot()) is None:
+            return None
+        return self._released(await signal_all({guest.name: link}, Verb.RESUME))
 
     async def _member(self, guest: Guest) -> None:
         await guest.run()
@@ -249,37 +252,10 @@ class Group:
         return await self._signal(Verb.RESUME, [g for g in self.live if not g.waits])
 
     async def _signal(self, verb: Verb, guests: list[Guest]) -> Json:
-        able = [guest for guest in guests if guest.standing.state in _CANDIDATES[verb]]
-        if not able:
-            raise QsuperError(
-                f"cannot {verb}: {', '.join(f'{g.name} is {g.state}' for g in guests)}"
-            )
-        links = {guest.name: guest.link for guest in able if guest.link}
-        pids = (guest.process.pid for guest in able)
-        with urgent(pids, vcpus=verb is Verb.SUSPEND) as calm:
-            answers = await signal_all(links, verb, calm)
-        for name, answer in answers.items():
-            guest = self.guests[name]
-            if answer is None:
-                guest.change(State.UNRESPONSIVE, Reason.TIMED_OUT)
-            elif answer.at_us is not None:
-                guest.is_released = guest.is_released or verb is Verb.RESUME
-                guest.change(_STATES[verb], _REASONS[verb])
-            elif guest.standing.state is State.UNRESPONSIVE:
-                await guest.refresh()
-        skew = skew_us(answers)
-        self._emit(_EVENTS[verb], self.name, {"domains": list(answers), "skew_us": skew})
-        silent = [guest.name for guest in able if answers.get(guest.name) is None]
-        if silent:
-            done = ", ".join(f"{g.name} is {g.state}" for g in guests if g.name not in silent)
-            raise TimedOutError(
-                f"{', '.join(silent)}: QEMU's monitor gave no answer within {ANSWER_WITHIN_S:g} s"
-                + (f" ({done})" if done else "")
-            )
-        if refused := [
-            f"{name}: {answer.error}" for name, answer in answers.items() if answer and answer.error
-        ]:
-            raise QsuperError("; ".join(refused))
+        def tell(names: list[str], skew: int | None) -> None:
+            self._emit(_EVENTS[verb], self.name, {"domains": names, "skew_us": skew})
+
+        skew = await in_unison(verb, guests, tell)
         return {"domains": _states(guests), "skew_us": skew}
 
     async def destroy(self, name: str) -> Json:
@@ -339,6 +315,20 @@ class Group:
         guests = self._propagated(guest) if group else [guest]
         await each(guests, Guest.reboot)
         return {"domains": _states(guests)}
+
+    async def restart(self, name: str, *, group: bool = False) -> Json:
+        """Put a new QEMU in the place of a member's; with *group*, of its dependencies' too."""
+        guest = self._live_guest(name)
+        guests = self._propagated(guest) if group else [guest]
+        if bound := [each.name for each in guests if each.plan.meeting is not None]:
+            text = "QEMUs that meet by themselves start together (down and up)"
+            raise QsuperError(f"cannot restart {', '.join(bound)}: {text}")
+        await self.started.wait()
+        await each(guests, self._restart)
+        return {"domains": _states(guests)}
+
+    async def _restart(self, guest: Guest) -> None:
+        await guest.restart(self.policies.start_within_s)
 
     async def execute(self, name: str, command: str, arguments: Mapping[str, Json]) -> Json:
         """Pass a QMP command through to a member; errors as of `Guest.command`."""

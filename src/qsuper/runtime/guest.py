@@ -1,63 +1,49 @@
-"""One domain while it runs: a QEMU process, its monitors, and what its end leads to."""
+"""One domain while it runs: from its first QEMU's start to its last one's end."""
 
 import contextlib
-import time
-from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import trio
 
 from qsuper.errors import EmulatorError, QsuperError, TimedOutError
 from qsuper.fabric.group import Fabric
-from qsuper.plan import Member, Role
-from qsuper.runtime import policy, rundir, states
-from qsuper.runtime.coredump import dump_core
+from qsuper.fabric.outside import flushed
+from qsuper.plan import Role
+from qsuper.runtime import policy, rundir
 from qsuper.runtime.ending import end_process, fate
 from qsuper.runtime.helpers import Helpers
-from qsuper.runtime.helping import Completion
+from qsuper.runtime.helping import Completion, Emit
 from qsuper.runtime.launch import Home, Launched, Past, launch
 from qsuper.runtime.log import Log
-from qsuper.runtime.monitors import Monitors
+from qsuper.runtime.monitored import Monitored
 from qsuper.runtime.policy import Backoff, Then
 from qsuper.runtime.qmp import CommandError
-from qsuper.runtime.states import Reason, Standing, State
-from qsuper.runtime.sync import Link, answers
+from qsuper.runtime.reactions import Reactions
+from qsuper.runtime.renewal import Renewal
+from qsuper.runtime.states import Reason, State
+from qsuper.runtime.survivors import RESTARTING
+from qsuper.runtime.sync import Link
 
 Json = Any  # whatever QEMU says
-Emit = Callable[[str, str, Mapping[str, Json]], None]
-"""Takes an event, the domain's name, and details."""
 
-ANSWER_WITHIN_S: Final = 2.0
-"""How long a monitor may take for a command that QEMU does at once."""
 _LAST_WORDS_WITHIN_S: Final = 1.0  # for the events that tell why a QEMU has ended
-
-_STATE_EVENTS: Final = frozenset(
-    {"STOP", "RESUME", "RESET", "SHUTDOWN", "SUSPEND", "WAKEUP", "GUEST_PANICKED", "WATCHDOG"}
-)
-_QUIET_EVENTS: Final = frozenset({"RTC_CHANGE", "NIC_RX_FILTER_CHANGED", "VSERPORT_CHANGE"})
-"""Too many, and of no interest to the log."""
-_BY_THE_HOST: Final = frozenset({"host-qmp-quit", "host-signal"})
+_GO_WITHIN_S: Final = 10.0  # a QEMU has just begun, on a machine that may be busy
 
 
-class Guest:
-    """A member of a running group. Its state comes from the pidfd and QMP, and nowhere else."""
+class Guest(Monitored):
+    """A member of a running group: its life, QEMU after QEMU."""
 
     def __init__(self, home: Home, launched: Launched, fabric: Fabric, emit: Emit) -> None:
         """Take a member that was just started, paused."""
-        self.home = home
-        self.member: Member = home.member
-        self.plan = home.member.plan
-        self.standing = Standing(State.PRELAUNCH, Reason.STARTING)
-        self.since = launched.at
-        self.process = launched.process
+        super().__init__(home, launched, emit)
         self.settled = trio.Event()
         """Its monitor answers, or it has ended."""
-        self.gone = trio.Event()
-        """The process has ended; another may follow."""
         self.ended = trio.Event()
         """It has ended for good, and its name is free."""
+        self.has_started = False
+        """Its group's start is over; from now on its lifecycle settings hold."""
         self.is_released = False
-        """It was let run; from now on its lifecycle settings hold."""
+        """It was let run; its next QEMU is, too."""
         self.may_restart = True
         self.bind = False
         """It is killed when the supervisor ends."""
@@ -66,44 +52,38 @@ class Guest:
         self.status: int | None = None
         """How its last QEMU ended, negative for a signal."""
         self.completion = Completion(self, emit)
+        self.backoff = Backoff()
         self._launched = launched
         self._fabric = fabric
-        self._emit = emit
-        self._monitors = Monitors(home, self)
-        self._nursery: trio.Nursery | None = None
+        self._reactions = Reactions(self, launched.at, emit)
         self._end: Reason | None = None
-        self._end_asked = trio.Event()
-        self._reboots = False
-        self._reset = trio.Event()
-        self._backoff = Backoff()
-        self._changes = 0
+        self._is_ending = False
+        self._renewal: Renewal | None = None
+        self._unwanted = trio.Event()
+        """Its QEMU is to end."""
+        self._is_whole = False
+        self._goes_by_itself = False
+        """Nobody lets it go: it does once it is whole, unless it waits for its boot signal."""
         if launched.past is not None:
             self._remember(launched.past)
 
     def _remember(self, past: Past) -> None:
         """Go on where another supervisor left off."""
         self.standing, self.since = past.standing, past.since
-        self.is_released = past.standing.state is not State.PRELAUNCH
+        self.has_started = self._is_whole = True
+        if self.plan.boot is None:
+            self.is_released = past.standing.state is not State.PRELAUNCH
+        else:
+            self.is_released = self._goes_by_itself = self.home.place.has(rundir.RELEASED)
         if past.is_ending:
             known = past.standing.state is State.SHUT_OFF
             self._end = past.standing.reason if known else Reason.DESTROYED
-            self._end_asked.set()
-
-    @property
-    def name(self) -> str:
-        return self.plan.name
-
-    @property
-    def state(self) -> State:
-        """Where it stands; one whose QEMU is stopped by a signal answers nobody."""
-        if not self.gone.is_set() and self.process.identity.is_stopped:
-            return State.UNRESPONSIVE
-        return self.standing.state
-
-    @property
-    def link(self) -> Link | None:
-        """Its monitor for `stop` and `cont`; None while there is no connection."""
-        return self._monitors.link
+            self._is_ending = True
+            self._unwanted.set()
+        elif self.home.place.has(RESTARTING):
+            self.is_released = self.is_released or self.plan.boot is None
+            self._renewal = Renewal()
+            self._unwanted.set()
 
     @property
     def helpers(self) -> Helpers:
@@ -134,16 +114,6 @@ class Guest:
         said = self.log.tail() or why or fate(self.status)
         return EmulatorError(f"{self.name}: QEMU did not start: {self.completion.blame}{said}")
 
-    def change(self, state: State, reason: Reason) -> None:
-        """Note where it stands now, and say so if that is news."""
-        before = self.standing
-        if before.state is state and (before.reason is reason or state is State.RUNNING):
-            return
-        self._changes += 1
-        self.standing = Standing(state, reason)
-        self.since = time.time()
-        self._emit("STATE_CHANGED", self.name, {"state": state, "reason": reason})
-
     # The life of it
 
     async def run(self) -> None:
@@ -152,13 +122,8 @@ class Guest:
         When this returns, nothing of it is left in the runtime directory.
         """
         try:
-            async with trio.open_nursery() as nursery:
-                self._nursery = nursery
-                if self._end_asked.is_set():  # by a signal that came before there was a nursery
-                    nursery.start_soon(self._end_process)
-                while await self._live():
-                    pass
-                nursery.cancel_scope.cancel()
+            while await self._live():
+                pass
         finally:
             self.process.end_now()
             self.process.close()
@@ -167,57 +132,98 @@ class Guest:
             self.settled.set()
             self.gone.set()
             self.ended.set()
+            if self._renewal is not None:
+                self._renewal.finish(QsuperError(f"domain {self.name!r} has ended: {self.state}"))
 
     async def _live(self) -> bool:
         """Run one QEMU; tell whether there is another one after it."""
         began_s = trio.current_time()
         async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            if self._unwanted.is_set():  # before there was a nursery
+                nursery.start_soon(self._end_process)
             nursery.start_soon(self._monitors.run, self._launched)
             nursery.start_soon(self.completion.watch, self.helpers)
+            for conversation in self._fabric.unsent(self.name):
+                nursery.start_soon(flushed, conversation)
             await trio.lowlevel.wait_readable(self.process.pidfd)
             with trio.move_on_after(_LAST_WORDS_WITHIN_S):
                 await self._monitors.drained()
+            self._nursery = None
             nursery.cancel_scope.cancel()
         self.status = self.process.status()
         self._note_end()
         await self.completion.end(self.helpers)
         self.gone.set()
         self.settled.set()
-        if self.standing.state is not State.CRASHED or not self._restarts():
+        if self._renewal is not None and self._renewal.is_launched and not self._is_ending:
+            self._give_up(self._renewal, self.completion.refusal or self.failure())
+        return self._has_next() and await self._replace(trio.current_time() - began_s)
+
+    def _has_next(self) -> bool:
+        """Tell whether another QEMU follows one that has ended."""
+        if self._end is not None or self._is_ending:
             return False
-        return await self._restart(trio.current_time() - began_s)
-
-    def _restarts(self) -> bool:
+        if self._renewal is not None:
+            return True
         wanted = policy.after_crash(self.plan.lifecycle) is Then.RESET
-        return wanted and self._end is None and self.is_released and self.may_restart
+        return wanted and self.standing.state is State.CRASHED and self.may_restart
 
-    async def _restart(self, ran_for_s: float) -> bool:
-        """Start a QEMU again after the delay; tell whether one is there."""
+    async def _replace(self, ran_for_s: float) -> bool:
+        """Start another QEMU, after the delay if nobody asked for it; tell whether one is there."""
+        self.home.place.mark(RESTARTING)
         while True:
-            delay_s = self._backoff.delay_s(ran_for_s)
-            self.change(State.CRASHED, Reason.BACKOFF)
-            with trio.move_on_after(delay_s):
-                await self._end_asked.wait()
-            if self._end_asked.is_set():
+            if self._renewal is None:
+                self.change(State.CRASHED, Reason.BACKOFF)
+                with trio.move_on_after(self.backoff.delay_s(ran_for_s)):
+                    await self._unwanted.wait()
+            if self._is_ending:
                 self._note_end()
                 return False
             try:
                 self._launched = launch(self.home, self._fabric, bind=self.bind)
             except QsuperError as error:
-                self._emit("RESTART_FAILED", self.name, {"message": str(error)})
+                self.change(State.CRASHED, Reason.FAILED)
+                self._give_up(self._renewal, error)
+                if not self._has_next():
+                    return False
                 ran_for_s = 0.0
                 continue
-            self.process.close()
-            self.process = self._launched.process
-            self.settled, self.gone = trio.Event(), trio.Event()
+            self._begin()
             return True
+
+    def _begin(self) -> None:
+        """Take the QEMU that was launched for the one that has ended."""
+        self.process.close()
+        self.process = self._launched.process
+        self.settled, self.gone = trio.Event(), trio.Event()
+        self._unwanted = trio.Event()
+        self._reactions = Reactions(self, self._launched.at, self._emit)
+        self.completion.refusal = None
+        self._is_whole, self._goes_by_itself = False, True
+        if self._renewal is not None:
+            self._renewal.is_launched = True
+        self.change(State.PRELAUNCH, Reason.STARTING)
+
+    def _give_up(self, renewal: Renewal | None, error: QsuperError) -> None:
+        """Say that the new QEMU does not run; what follows is up to the lifecycle settings."""
+        if error is not self.completion.refusal:  # of that it has been told
+            self._emit("RESTART_FAILED", self.name, {"message": str(error)})
+        if renewal is not None:
+            self._renewal = None
+            self._unwanted = trio.Event()
+            renewal.finish(error)
 
     def _note_end(self) -> None:
         if self._end is Reason.PANICKED:
             self.change(State.CRASHED, self._end)
         elif self._end is not None:
             self.change(State.SHUT_OFF, self._end)
-        elif not self.is_released:
+        elif self._renewal is not None and not self._renewal.is_launched:
+            self.change(State.SHUT_OFF, Reason.RESTARTING)
+        elif self._renewal is not None:
+            self.change(State.CRASHED, Reason.FAILED)
+        elif not self.has_started:
             self.change(State.SHUT_OFF, Reason.FAILED)
         elif self.status == 0:
             self.change(State.SHUT_OFF, Reason.SHUTDOWN)
@@ -234,165 +240,150 @@ class Guest:
             await self.command("set-action", policy.actions(self.plan.lifecycle))
         await self.refresh()
         if again:
-            self.is_released = self.is_released or self.standing.state is not State.PRELAUNCH
             self._catch_up()
-        is_whole = again or await self.completion.run(self.helpers, self.plan.setup)
+        if not self._is_whole:
+            self._is_whole = await self.completion.run(self.helpers, self.plan.setup)
         self.settled.set()
-        if is_whole and self.is_released and not again:  # after a crash it waits for nobody
-            await self.command("cont")
+        if self._is_whole and not self._unwanted.is_set():
+            await self._go()
 
     def _catch_up(self) -> None:
-        """Act on what the guest did while nobody listened; the event was lost."""
-        if self.standing.state is State.IN_SHUTDOWN:
-            self._after_shutdown("")
-        elif self.standing.state is State.CRASHED:
-            self._start(self._after_panic)
+        """Take note of what happened while nobody listened."""
+        if self.standing.state not in (State.PRELAUNCH, State.UNRESPONSIVE):
+            self.release()
+        if self._renewal is None:
+            self._reactions.catch_up(self.standing.state)
+
+    @property
+    def _has_not_run(self) -> bool:
+        """No guest instruction has run, as far as is known; an adopted QEMU has told so."""
+        is_new = self._launched.past is None and self.standing.state is State.UNRESPONSIVE
+        return is_new or self.standing.state is State.PRELAUNCH
+
+    async def _go(self) -> None:
+        """Let a QEMU go that nobody else lets go; who asks for a restart now gets another one."""
+        renewal, self._renewal = self._renewal, None
+        try:
+            if self._goes_by_itself and self.is_released and self._has_not_run:
+                await self.command("cont", within_s=_GO_WITHIN_S)
+                is_new = self._launched.past is None
+                self.change(State.RUNNING, Reason.RESTARTED if is_new else Reason.BOOTED)
+        except QsuperError as error:
+            self._go_later(renewal, error)
+            raise
+        self._goes_by_itself = False
+        if not self._unwanted.is_set():
+            self.home.place.unmark(RESTARTING)
+        if renewal is not None:
+            renewal.finish()
+
+    def _go_later(self, renewal: Renewal | None, error: QsuperError) -> None:
+        """Leave it open whether the new QEMU goes: its end tells why not, or it answers yet."""
+        if self._renewal is None:
+            self._renewal = renewal
+        elif renewal is not None:
+            renewal.finish(error)
 
     def lost(self, message: str) -> None:
         """Say that the monitor hung up while QEMU lives."""
-        if self._end is None:
+        if self._end is None and not self._unwanted.is_set():
             self._emit("MONITOR_LOST", self.name, {"message": message})
             self.change(State.UNRESPONSIVE, Reason.TIMED_OUT)
 
-    async def command(
-        self,
-        name: str,
-        arguments: Mapping[str, Json] | None = None,
-        *,
-        within_s: float = ANSWER_WITHIN_S,
-    ) -> Json:
-        """Run a QMP command and give what it returns.
+    def react(self, event: str, data: Json) -> None:
+        if self._renewal is None:  # else nothing that it does matters any more
+            self._reactions.take(event, data)
 
-        Raises:
-            TimedOutError: the monitor does not answer.
-            CommandError: QEMU refuses.
-            QsuperError: it has no monitor (any more).
-        """
-        monitor = self._monitors.qmp
-        if monitor is None:
-            fate = "is not running" if self.gone.is_set() else "has no monitor now"
-            raise QsuperError(f"domain {self.name!r} {fate}")
-        with trio.move_on_after(within_s):
-            return await monitor.execute(name, arguments)
-        self.change(State.UNRESPONSIVE, Reason.TIMED_OUT)
-        self._start(self._look)  # the answer to this one tells when it can answer again
-        raise TimedOutError(f"{self.name}: QEMU's monitor gave no answer within {within_s:g} s")
+    # For its reactions
 
-    async def refresh(self) -> None:
-        """Ask QEMU where it stands."""
-        while True:
-            changes = self._changes
-            try:
-                status = (await self.command("query-status"))["status"]
-            except QsuperError:
-                return
-            if changes == self._changes:  # else what it said may be older than what we know
-                self.change(*states.OF_RUN_STATE.get(status, (State.PAUSED, Reason.UNKNOWN)))
-                return
+    def was_told_to_end(self) -> None:
+        """Note that its QEMU was ended by somebody on the host."""
+        self._end = self._end or Reason.DESTROYED
 
-    def look(self) -> None:
-        """Have it noticed within 2 s if QEMU does not answer any more; does not wait."""
-        if self.standing.state is not State.UNRESPONSIVE:
-            self._start(self._look)
-
-    async def _look(self) -> None:
-        if (link := self.link) and not await answers(link):
-            self.change(State.UNRESPONSIVE, Reason.TIMED_OUT)
-        elif self.standing.state is State.UNRESPONSIVE:
-            await self.refresh()
-
-    def answered_late(self) -> None:
-        if self._nursery and self.standing.state is State.UNRESPONSIVE:
-            self._nursery.start_soon(self.refresh)
-
-    async def take(self, event: Json) -> None:
-        name, data = event["event"], event.get("data", {})
-        if name not in _QUIET_EVENTS:
-            self._emit(name, self.name, data)
-        if name == "RESET":
-            self._reset.set()
-        if name == "SHUTDOWN":
-            self._after_shutdown(data.get("reason", ""))
-        elif name == "GUEST_PANICKED":
-            self._start(self._after_panic)
-        if name in _STATE_EVENTS or self.standing.state is State.UNRESPONSIVE:
-            await self.refresh()
-
-    # What the guest's own actions lead to
-
-    def _after_shutdown(self, reason: str) -> None:
-        if reason in _BY_THE_HOST:
-            self._end = self._end or Reason.DESTROYED
-        elif reason == "guest-reset":  # QEMU was told to shut down instead
-            self._start(self.end, Reason.SHUTDOWN)
-        elif self._reboots:
-            self._reboots = False
-            self._start(self._reset_and_go)
-        else:
-            then = policy.after_poweroff(self.plan.lifecycle)
-            if then is Then.END:
-                self._start(self.end, Reason.SHUTDOWN)
-            elif then is Then.RESET:
-                self._start(self._reset_and_go)
-
-    async def _after_panic(self) -> None:
-        lifecycle = self.plan.lifecycle
-        if policy.dumps_core(lifecycle):
-            await self._dump()
-        then = policy.after_crash(lifecycle)
-        if then is Then.END:
-            await self.end(Reason.PANICKED)
-        elif then is Then.RESET:
-            with trio.move_on_after(self._backoff.delay_s(time.time() - self._launched.at)):
-                await self._end_asked.wait()
-            await self._reset_and_go()
-
-    async def _dump(self) -> None:
-        try:
-            path = await dump_core(self.command, self.home.state_dir)
-        except QsuperError as error:
-            self._emit("DUMP_FAILED", self.name, {"message": str(error)})
-        else:
-            self._emit("DUMPED", self.name, {"file": path})
-
-    async def _reset_and_go(self) -> None:
-        """Reset the machine and let it run; the reset is asynchronous, its event tells."""
-        self._reset = trio.Event()
-        try:
-            await self.command("system_reset")
-            with trio.move_on_after(ANSWER_WITHIN_S):
-                await self._reset.wait()
-            await self.command("cont")
-        except QsuperError as error:
-            self._emit("RESTART_FAILED", self.name, {"message": str(error)})
-
-    def _start(self, task: Callable[..., Awaitable[None]], *arguments: Reason) -> None:
-        if self._nursery:
-            self._nursery.start_soon(task, *arguments)
+    async def unwanted(self) -> None:
+        """Wait until somebody wants this QEMU to end."""
+        await self._unwanted.wait()
 
     # Verbs
+
+    def release(self) -> None:
+        """Note that it is let run: a QEMU that replaces this one waits for no signal."""
+        self.has_started = self.is_released = True
+        if self.plan.boot is not None:
+            self.home.place.mark(rundir.RELEASED)
+
+    def boot(self) -> Link | None:
+        """Take its boot signal.
+
+        Returns:
+            Where to say `cont`; None where it goes by itself as soon as its QEMU is there.
+        """
+        self.release()
+        is_there = self.settled.is_set() and not self._unwanted.is_set()
+        if is_there and not self._goes_by_itself and self.link is not None:
+            return self.link
+        self._goes_by_itself = True
+        return None
 
     async def power_down(self) -> None:
         """Press the power button; errors as of `command`."""
         self.was_shut_down = True
-        self._reboots = False
+        self._reactions.reboots = False
         await self.command("system_powerdown")
 
     async def reboot(self) -> None:
         """Press the power button, and reset the machine once the guest has powered off."""
-        self._reboots = True
+        self._reactions.reboots = True
         await self.command("system_powerdown")
+
+    async def restart(self, within_s: float) -> None:
+        """End its QEMU, and start another of the same plan in its place.
+
+        Returns once the new one runs, or waits for its boot signal. Who asks before that waits
+        for the same one.
+
+        Raises:
+            QsuperError: the new QEMU does not start, or the domain is ending.
+            TimedOutError: the new QEMU does not answer in time; it goes when it does.
+        """
+        if self._is_ending or self._end is not None:
+            raise QsuperError(f"domain {self.name!r} is ending")
+        renewal = self._renewal or self._renew()
+        with trio.move_on_after(within_s):
+            await renewal.result()
+            return
+        if renewal is self._renewal and renewal.is_launched:
+            self._renewal = None
+            self.change(State.UNRESPONSIVE, Reason.TIMED_OUT)
+        raise TimedOutError(f"{self.name}: QEMU's monitor gave no answer within {within_s:g} s")
+
+    def _renew(self) -> Renewal:
+        place = self.home.place
+        place.unmark(rundir.RELEASED)
+        place.mark(RESTARTING)
+        self.is_released = self.plan.boot is None
+        self.was_shut_down = False
+        self._renewal = Renewal()
+        self._unwanted.set()
+        self.start_soon(self._end_process)
+        return self._renewal
+
+    async def steady(self) -> None:
+        """Wait until a restart that somebody asked for is over."""
+        if self._renewal is not None:
+            await self._renewal.over()
 
     async def end(self, reason: Reason = Reason.DESTROYED) -> None:
         """End it now, and wait until nothing of it is left.
 
         QMP `quit`, then SIGTERM, then SIGKILL; a second caller waits for the first one's.
         """
-        if not self._end_asked.is_set():
-            self._end_asked.set()
+        if not self._is_ending:
+            self._is_ending = True
             self.home.place.mark(rundir.ENDING)
             self._end = self._end or reason
-            self._start(self._end_process)
+            self._unwanted.set()
+            self.start_soon(self._end_process)
         await self.ended.wait()
 
     async def _end_process(self) -> None:

@@ -35,7 +35,7 @@ class Execute(Protocol):
 class Served(Protocol):
     """Whom the helpers serve."""
 
-    is_released: bool
+    has_started: bool
     settled: trio.Event
     process: Process
 
@@ -69,7 +69,7 @@ class Completion:
             await complete(helpers, commands, self._served.command)
         except QsuperError as error:
             self.refusal = type(error)(f"{self._served.name}: {error}")
-            if self._served.is_released:  # nobody else waits for it
+            if self._served.has_started:  # its group waits for it no more
                 self._emit("RESTART_FAILED", self._served.name, {"message": str(error)})
                 self._served.process.kill(signal.SIGKILL)
         return self.refusal is None
@@ -103,7 +103,7 @@ class Completion:
             return
         detail = {"helper": helper.name, "device": helper.plan.serves, "status": helper.status}
         self._emit("HELPER_ENDED", self._served.name, {**detail, "message": helper.log.tail()})
-        if not self._served.is_released and self.refusal is None:
+        if not self._served.has_started and self.refusal is None:
             self.refusal = EmulatorError(f"{self._served.name}: {helper.failure()}")
 
 

@@ -91,11 +91,13 @@ class Process:
 
     @classmethod
     def spawn(cls, spawn: Spawn) -> Self:
-        """Start a process in its own process group, with stdin from /dev/null.
+        """Start a process in its own process group, with stdin from /dev/null, deaf to SIGHUP.
 
         Raises:
             EmulatorError: it cannot be executed.
         """
+        # When we die, the kernel hangs up on our children's groups that a signal has stopped.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         try:
             child = subprocess.Popen(
                 spawn.argv,
@@ -111,6 +113,8 @@ class Process:
         except (OSError, subprocess.SubprocessError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise EmulatorError(f"{spawn.argv[0]}: {reason}") from error
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         # Even one that has ended at once is a zombie until we wait for it: it has an identity.
         try:
             fields = _stat(child.pid)

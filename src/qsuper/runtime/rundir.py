@@ -33,6 +33,9 @@ STARTING: Final = "starting"
 """In a group's directory until all members run: a successor rolls such a start back."""
 ENDING: Final = "ending"
 """In a domain's directory from the moment it is to be ended: a successor goes on with that."""
+RELEASED: Final = "released"
+"""In the directory of a domain with a boot signal, once that has come: a QEMU that replaces
+another waits for none then."""
 
 _SOCKET_PATH_MAX: Final = 107  # sockaddr_un.sun_path, less its NUL
 _TRIES: Final = 100  # to lock a directory that others are removing at the same time
@@ -98,6 +101,10 @@ class Rundir:
         if self._lock_fd >= 0:
             with contextlib.suppress(OSError):
                 os.close(os.open(self.file(name), os.O_WRONLY | os.O_CREAT, 0o600))
+
+    def has(self, name: str) -> bool:
+        """Tell whether there is such a file, of ours."""
+        return self._lock_fd >= 0 and os.path.lexists(self.file(name))
 
     def unmark(self, name: str) -> None:
         """Remove what `mark` made."""

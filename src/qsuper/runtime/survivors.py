@@ -11,6 +11,9 @@ from typing import Final
 
 HELPERS: Final = "helpers.json"
 """In a domain's directory: its helpers' names, each with pid and start time."""
+RESTARTING: Final = "restarting"
+"""In a domain's directory from the moment its QEMU is to be replaced, or has crashed and will be,
+until the next one goes, or waits for its boot signal: a successor starts another."""
 
 _STATE: Final = 0  # fields of /proc/PID/stat, from the one behind the name; proc(5)
 _START: Final = 19

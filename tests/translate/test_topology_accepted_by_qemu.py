@@ -1,5 +1,6 @@
 """A real QEMU builds the buses that we describe, and finds the devices where we put them."""
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -49,6 +50,25 @@ DOMAINS = [
 ]
 
 
+def qtree(argv: list[str]) -> str:
+    """Give the devices of a QEMU; it ends only once it has told all."""
+    info = {"execute": "human-monitor-command", "arguments": {"command-line": "info qtree"}}
+    with subprocess.Popen(
+        [*argv, "-S", "-qmp", "stdio"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as qemu:  # fmt: skip
+        assert qemu.stdin is not None
+        assert qemu.stdout is not None
+        qemu.stdin.write(f'{{"execute": "qmp_capabilities"}}\n{json.dumps(info)}\n')
+        qemu.stdin.flush()
+        answers = (json.loads(line).get("return") for line in qemu.stdout)
+        told = next((answer for answer in answers if answer), "")
+        _, said = qemu.communicate('{"execute": "quit"}\n', PATIENCE_S)
+    assert qemu.returncode == 0, said
+    assert "error" not in said.lower(), said
+    return str(told)
+
+
 @pytest.mark.qemu
 @pytest.mark.parametrize(("arch", "machine", "devices"), DOMAINS)
 def test_topology(
@@ -62,18 +82,7 @@ def test_topology(
     found = translate(parse_xml(xml, "vm.xml"), capabilities(emulator), HostData(machine_id="m"))
     words = [word for option in found.plan.options for word in option.argv()]
 
-    done = subprocess.run(
-        [emulator, *words, "-S", "-monitor", "stdio"],
-        input="info qtree\nquit\n",
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
-
-    assert done.returncode == 0, done.stderr
-    assert "error" not in done.stderr.lower(), done.stderr
-    lines = [line.strip() for line in done.stdout.splitlines()]
+    lines = [line.strip() for line in qtree([emulator, *words]).splitlines()]
     built = sorted(line.removeprefix("addr = ") for line in lines if line.startswith("addr = "))
     wanted = [
         f"{device.address.slot:02x}.{device.address.function:x}"

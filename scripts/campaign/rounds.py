@@ -13,6 +13,7 @@ from scripts.campaign.lab import GROUPS, Group, Lab, finished, kill, wait_until
 _SETTLES_WITHIN_S: Final = 75.0
 """The longest pause before a restart takes 60 s."""
 _RESTARTING: Final = "waiting to restart"
+_COMES_BACK: Final = (_RESTARTING, "restarting")
 _MEANS: Final = {
     "running": "running",
     "paused": "paused",
@@ -104,6 +105,7 @@ class Campaign:
 
     def _kill_during_up(self, group: Group) -> None:
         """All or nothing: a start that was cut off leaves nothing, once somebody looks after it."""
+        self.unhelped -= set(group.members)
         command = self.lab.start("up", "-d", self.lab.file(group.name))
         self._pause(1.0)
         if pid := self.lab.supervisor(group.name):
@@ -317,7 +319,7 @@ class Campaign:
     def _model_of(self, name: str) -> str | None:
         row = self.lab.rows().get(name)
         if row is None or row["pid"] is None:
-            return _RESTARTING if row and row["reason"] == _RESTARTING else None
+            return _RESTARTING if row and row["reason"] in _COMES_BACK else None
         state = str(row["state"])
         return _MEANS.get(state, state)
 

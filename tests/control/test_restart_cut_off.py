@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,17 +12,14 @@ import pytest
 from qsuper import paths
 from qsuper.control.adopt import adopt
 from qsuper.plan import GroupPlan, Lifecycle, OnEnd
-from qsuper.runtime.inotify import IN_CREATE, IN_MOVED_TO, Inotify
 from qsuper.runtime.survivors import RESTARTING
-from tests.support.orphans import end_all, kill
+from tests.support.orphans import end_all, kill, kill_at
 from tests.support.supervised import (
-    Supervisor,
     domain,
     events,
     group,
     leftovers,
     pair,
-    readable,
     supervised,
     wait_backoffs,
     wait_pid,
@@ -32,7 +29,6 @@ from tests.support.supervised import (
 
 pytestmark = pytest.mark.qemu
 
-IN_DELETE = 0x200
 STAGES = ("marked", "qmp.sock", "argv.json", "qemu.pid", "over")
 """The mark is made, three files are made anew, the mark is removed."""
 
@@ -41,32 +37,6 @@ STAGES = ("marked", "qmp.sock", "argv.json", "qemu.pid", "over")
 def nothing_left(rundir: Path) -> Iterator[None]:
     yield
     end_all(rundir)
-
-
-def made_at(path: Path) -> int:
-    return path.lstat().st_ctime_ns if os.path.lexists(path) else 0
-
-
-def kill_at(supervisor: Supervisor, name: str, stage: str) -> None:
-    """Ask for a restart, and kill the supervisor at a stage of it."""
-    place = Path(paths.domain_dir(name))
-    before = made_at(place / stage)
-    with Inotify() as changes, supervisor.connect() as client:
-
-        def wait(condition: Callable[[], bool]) -> None:
-            while not condition():
-                readable(changes.fileno())
-                changes.read()
-
-        changes.watch(str(place), IN_CREATE | IN_DELETE | IN_MOVED_TO)
-        client.send("restart", {"domain": name})
-        wait((place / RESTARTING).exists)
-        if stage == "over":
-            wait(lambda: not (place / RESTARTING).exists())
-        elif stage != "marked":
-            wait(lambda: made_at(place / stage) > before)
-        supervisor.process.kill()
-        supervisor.process.wait()
 
 
 def kinds(name: str) -> list[str]:

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from qsuper.control.adopt import adopt
 from qsuper.control.client import Connection
 from qsuper.fabric.client import Client
 from tests.support.fabric import (
     CONFIGS,
+    answers,
     both,
     by,
     greetings,
@@ -25,6 +27,7 @@ from tests.support.fabric import (
     wait_signals,
     with_rules,
 )
+from tests.support.orphans import finish, kill_at
 from tests.support.supervised import (
     PATIENCE_S,
     Supervisor,
@@ -224,6 +227,28 @@ def test_boot_comes_while_a_verb_restarts_it(tmp_path: Path) -> None:
                     ask.receive(PATIENCE_S)
                 wait_greetings(count)
         assert not [each for each in events("mailbox-dependency") if "FAILED" in each["event"]]
+
+
+@pytest.mark.parametrize("stage", ["marked", "qmp.sock", "qemu.pid", "over"])
+@pytest.mark.usefixtures("nothing_left")
+def test_the_supervisor_is_killed_meanwhile(tmp_path: Path, stage: str) -> None:
+    """Its successor finishes the restart, with the memory and the doorbells of the others."""
+    with supervised(load(tmp_path, "mailbox")) as supervisor:
+        wait_signals("mailbox", 3)
+        pids = {name: supervisor.pid(name) for name in ("mailbox", "mailbox-dependency")}
+        with joined(supervisor, "mailbox") as client:
+            client.memory[KEPT : KEPT + 4] = b"kept"
+        kill_at(supervisor, "mailbox-dependency", stage)
+        assert adopt("mailbox").lost == ()
+        wait_greetings(2)
+        wait_signals("mailbox", 3)
+        with joined(supervisor, "mailbox") as client:
+            assert client.memory[KEPT : KEPT + 4] == b"kept"
+            answers(supervisor, client, "mailbox-dependency", 4711)
+        assert supervisor.pid("mailbox") == pids["mailbox"]
+        assert supervisor.pid("mailbox-dependency") != pids["mailbox-dependency"]
+        assert not [each for each in events("mailbox") if each["event"] in ("STOP", "RESET")]
+        finish(supervisor)
 
 
 @both

@@ -3,13 +3,22 @@
 import contextlib
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from qsuper import paths
 from qsuper.control.adopt import Adoption, adopt
 from qsuper.control.client import living
-from qsuper.runtime.survivors import survivor
-from tests.support.supervised import Supervisor, events, leftovers, wait_pid
+from qsuper.runtime.inotify import IN_CREATE, IN_MOVED_TO, Inotify
+from qsuper.runtime.survivors import RESTARTING, survivor
+from tests.support.supervised import Supervisor, events, leftovers, readable, wait_pid
+
+IN_DELETE = 0x200
+
+
+def made_at(path: Path) -> int:
+    return path.lstat().st_ctime_ns if os.path.lexists(path) else 0
 
 
 def _successors(rundir: Path) -> list[int]:
@@ -58,6 +67,31 @@ def kill_current(supervisor: Supervisor) -> None:
     else:
         os.kill(pid, signal.SIGKILL)
         wait_pid(pid)
+
+
+def kill_at(supervisor: Supervisor, name: str, stage: str) -> None:
+    """Ask for a restart, and kill the supervisor at a stage of it.
+
+    They are, in their order: `marked`, the names of files that are made anew, `over`.
+    """
+    place = Path(paths.domain_dir(name))
+    before = made_at(place / stage)
+    with Inotify() as changes, supervisor.connect() as client:
+
+        def wait(condition: Callable[[], bool]) -> None:
+            while not condition():
+                readable(changes.fileno())
+                changes.read()
+
+        changes.watch(str(place), IN_CREATE | IN_DELETE | IN_MOVED_TO)
+        client.send("restart", {"domain": name})
+        wait((place / RESTARTING).exists)
+        if stage == "over":
+            wait(lambda: not (place / RESTARTING).exists())
+        elif stage != "marked":
+            wait(lambda: made_at(place / stage) > before)
+        supervisor.process.kill()
+        supervisor.process.wait()
 
 
 def kill_with(supervisor: Supervisor, *members: str) -> None:

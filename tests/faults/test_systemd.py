@@ -19,10 +19,14 @@ UNIT = ROOT / "configs" / "systemd" / "qsuper@.service"
 SYSTEMD = "/lib/systemd/systemd"
 CGROUPS = Path("/sys/fs/cgroup/systemd")
 
-# A user's manager wants to see that systemd booted the machine; only it gets to see that.
+# A user's manager wants to see that systemd booted the machine, and takes the cgroup that it is in
+# for its own, with all processes there: so it gets one, and sees no other.
 START = f"""
-mkdir -p /run/systemd && mount -t tmpfs none /run/systemd && mkdir /run/systemd/system
-exec {SYSTEMD} --user --log-target=console
+mkdir "$1" && echo $$ >"$1/cgroup.procs" && exec unshare --cgroup --mount sh -c '
+    mount -t tmpfs none /sys/fs/cgroup && mkdir {CGROUPS} &&
+    mount -t cgroup -o none,name=systemd none {CGROUPS} &&
+    mkdir -p /run/systemd && mount -t tmpfs none /run/systemd && mkdir /run/systemd/system &&
+    exec {SYSTEMD} --user --log-target=console'
 """
 
 pytestmark = [
@@ -60,8 +64,8 @@ class Systemd:
             "XDG_CONFIG_HOME": str(self.directory / "config"),
             "HOME": str(self.directory),
         }
-        self._cgroups = set(CGROUPS.iterdir())
-        argv = ["unshare", "--mount", "sh", "-c", START]
+        self._cgroup = CGROUPS / f"qsuper-test-{os.getpid()}"
+        argv = ["sh", "-c", START, "sh", str(self._cgroup)]
         with Inotify() as changes:
             changes.watch(str(self._bus), IN_CREATE | IN_MOVED_TO)
             self._process = subprocess.Popen(
@@ -88,7 +92,8 @@ class Systemd:
     def close(self) -> None:
         self._process.terminate()
         self._process.wait(PATIENCE_S)
-        for path in set(CGROUPS.iterdir()) - self._cgroups:  # systemd leaves its own
+        below = [Path(path) for path, _, _ in os.walk(self._cgroup, topdown=False)]
+        for path in below:  # systemd leaves some
             path.rmdir()
 
 
@@ -96,9 +101,16 @@ class Systemd:
 def systemd(lab: Lab) -> Generator[Systemd]:
     if not shutil.which("systemctl"):
         pytest.skip("no systemctl here")
+    before = cgroups()
     manager = Systemd(lab)
     yield manager
     manager.close()
+    assert cgroups() == before
+
+
+def cgroups() -> tuple[str, set[Path]]:
+    """Give where we are among the cgroups, and which there are at the top."""
+    return Path("/proc/self/cgroup").read_text(), set(CGROUPS.parent.glob("*/*/"))
 
 
 def test_a_group_as_a_service(lab: Lab, systemd: Systemd) -> None:

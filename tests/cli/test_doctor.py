@@ -55,6 +55,40 @@ def test_what_is_only_lacking_is_no_failure(qsuper: Run) -> None:
     assert "swtpm" in qsuper("doctor")[1]
 
 
+@pytest.mark.qemu
+def test_what_members_need_to_stop_together(qsuper: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = os.sched_getscheduler(0)
+    allowed = findings(qsuper)[1]["real time"]["health"] == "ok"
+    assert os.sched_getscheduler(0) == before
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    except PermissionError:
+        assert not allowed
+    else:
+        assert allowed
+    monkeypatch.setattr(health, "is_allowed", bool)
+    assert "CAP_SYS_NICE" in findings(qsuper)[1]["real time"]["mend"]
+
+
+@pytest.mark.qemu
+@pytest.mark.parametrize(("scope", "uid", "is_sound"), [(0, 1, True), (1, 1, False), (1, 0, True)])
+def test_who_may_take_doorbells_over(
+    tmp_path: Path,
+    qsuper: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    scope: int,
+    uid: int,
+    is_sound: bool,
+) -> None:
+    (tmp_path / "scope").write_text(f"{scope}\n")
+    monkeypatch.setattr(health, "_YAMA", str(tmp_path / "scope"))
+    monkeypatch.setattr(os, "geteuid", lambda: uid)
+    found = findings(qsuper)[1]["taking over"]
+    assert (found["health"] == "ok") == is_sound
+    assert ("ptrace_scope" in found["found"]) != is_sound
+
+
 def test_no_emulators(bare: Path, qsuper: Run) -> None:
     (bare / "qemu-system-x86_64").unlink()
 

@@ -17,6 +17,7 @@ from qsuper.host.facts import hugepages
 from qsuper.host.firmware import read_firmware
 from qsuper.host.kvm import kvm_fault
 from qsuper.host.probe import capabilities
+from qsuper.runtime.urgency import is_allowed
 
 _EMULATORS: Final = "qemu-system-"
 _ALIKE: Final = ("-microvm",)  # another name for the same binary
@@ -24,9 +25,11 @@ _HELPERS: Final = {
     "swtpm": ("a TPM", "swtpm"),
     "virtiofsd": ("shared directories", "virtiofsd"),
     "passt": ("networks without root", "passt"),
+    "qemu-img": ("disks of groups that are restored", "qemu-utils"),
 }
 """Program: what it is for, the Debian package."""
 _OUTSIDE_PATH: Final = ("/usr/libexec", "/usr/lib/qemu")
+_YAMA: Final = "/proc/sys/kernel/yama/ptrace_scope"
 _SHM: Final = "/dev/shm"  # noqa: S108 - looked at, and nothing put there
 _LEAST_SHM_BYTES: Final = 64 << 20
 _LEAST_DESCRIPTORS: Final = 4096
@@ -64,6 +67,8 @@ def findings() -> Iterator[Finding]:
     yield _locked_memory()
     yield _hugepages()
     yield _descriptors()
+    yield _real_time()
+    yield _tracing()
     yield from _helpers()
     yield from _firmware()
 
@@ -200,6 +205,27 @@ def _descriptors() -> Finding:
     if hard != resource.RLIM_INFINITY and hard < _LEAST_DESCRIPTORS:
         return _lack("open files", f"at most {hard}", "for many members: ulimit -Hn 65536")
     return _good("open files", "unlimited" if hard == resource.RLIM_INFINITY else f"at most {hard}")
+
+
+def _real_time() -> Finding:
+    if is_allowed():
+        return _good("real time", "allowed")
+    mend = (
+        "for members that stop within a millisecond: CAP_SYS_NICE, AmbientCapabilities= in a unit"
+    )
+    return _lack("real time", "not allowed", mend)
+
+
+def _tracing() -> Finding:
+    try:
+        with open(_YAMA, encoding="ascii") as file:
+            scope = int(file.read())
+    except (OSError, ValueError):
+        scope = 0
+    if scope == 0 or os.geteuid() == 0:
+        return _good("taking over", "doorbells as well")
+    mend = "after a supervisor was killed: sysctl kernel.yama.ptrace_scope=0, or CAP_SYS_PTRACE"
+    return _lack("taking over", f"not the doorbells: ptrace_scope is {scope}", mend)
 
 
 def _helpers() -> Iterator[Finding]:

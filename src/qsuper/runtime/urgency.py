@@ -56,6 +56,12 @@ def urgent(pids: Iterable[int], *, vcpus: bool) -> Generator[Callable[[], None]]
         calm()
 
 
+def is_allowed() -> bool:
+    """Tell whether anybody can be raised here."""
+    before = _raised(os.getpid(), _US)
+    return before is not None and _schedule(*before)
+
+
 def _raised(thread: int, priority: os.sched_param) -> Before | None:
     """Raise a thread; None where that is not allowed, or it has ended."""
     try:

@@ -3,10 +3,12 @@
 import os
 import signal
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from qsuper.errors import TimedOutError
+from qsuper.host import saved
 from qsuper.options import Option
 from qsuper.plan import Lifecycle, OnEnd
 from tests.support.supervised import (
@@ -189,6 +191,25 @@ def test_on_crash_restart_of_an_emulator() -> None:
         assert supervisor.wait_ended() == 0
         delays = [event for event in events("B") if event["detail"].get("state") == "crashed"]
         assert len(delays) >= 2
+    assert leftovers() == []
+
+
+def test_who_was_restored_and_crashes(tmp_path: Path) -> None:
+    """It has run, if not in this QEMU: it runs again, as one that is suspended does."""
+    directory = str(tmp_path / "saved")
+    plan = group([(domain("A", lifecycle=Lifecycle(on_crash=OnEnd.RESTART)), [])])
+    with supervised(plan) as supervisor:
+        wait_ticks("A", 1)
+        supervisor.ask("suspend", domain="A")
+        supervisor.ask("save", domain="A", directory=directory)
+        assert supervisor.wait_ended() == 0
+    with supervised(saved.load(directory)) as supervisor:
+        assert supervisor.state("A") == "paused"
+        os.kill(supervisor.pid("A"), signal.SIGKILL)
+        wait_file(log("A"), lambda: log("A").read_bytes().count(b"tick 0\n") == 2)
+        assert supervisor.row("A")["reason"] == "restarted"
+        supervisor.ask("destroy", domain="A")
+        assert supervisor.wait_ended() == 0
     assert leftovers() == []
 
 

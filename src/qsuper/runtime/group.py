@@ -103,6 +103,8 @@ class Group:
             await self._release([guest for guest in ready if guest.is_primary])
         for guest in self.guests.values():
             guest.has_started = True
+            if guest.standing.state is not State.PRELAUNCH:  # or it had run when it was saved
+                guest.release()
         self.started.set()
 
     async def ready(self) -> None:

@@ -18,8 +18,9 @@ Policies = dict[int, tuple[int, int]]
 
 
 def policies(*pids: int) -> Policies:
-    """Give the policy and the priority of each thread."""
-    threads = [int(each.name) for pid in pids for each in Path(f"/proc/{pid}/task").iterdir()]
+    """Give the policy and the priority of each thread, and of the one that runs the tests."""
+    tasks = [each for pid in pids for each in Path(f"/proc/{pid}/task").iterdir()]
+    threads = [os.getpid(), *(int(each.name) for each in tasks)]
     return {
         thread: (os.sched_getscheduler(thread), os.sched_getparam(thread).sched_priority)
         for thread in threads
@@ -57,17 +58,17 @@ def may_raise() -> bool:
 @pytest.mark.parametrize("with_vcpus", [True, False])
 def test_who_is_raised_and_how(busy: tuple[Supervisor, list[int]], *, with_vcpus: bool) -> None:
     _, pids = busy
-    before = policies(*pids, os.getpid())
+    before = policies(*pids)
     assert all(policy < os.SCHED_FIFO or policy == os.SCHED_BATCH for policy, _ in before.values())
     with urgent(pids, vcpus=with_vcpus) as calm:
-        now = policies(*pids, os.getpid())
+        now = policies(*pids)
         assert now[os.getpid()] == (FIFO, 3)
         for thread in vcpus(*pids):
             assert now.pop(thread) == ((FIFO, 1) if with_vcpus else before[thread])
         assert set(now.values()) == {(FIFO, 3), (FIFO, 2)}
         calm()
-        assert policies(*pids, os.getpid()) == before
-    assert policies(*pids, os.getpid()) == before
+        assert policies(*pids) == before
+    assert policies(*pids) == before
 
 
 def test_one_alone_is_left_as_it_is(busy: tuple[Supervisor, list[int]]) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+from scripts.benchmark.ends import ENDS
 from scripts.benchmark.fabric import FABRIC
 from scripts.benchmark.lab import Lab
 from scripts.benchmark.rows import ROWS, Row
@@ -27,7 +28,7 @@ def main() -> int:
     parser.add_argument("--corpus", type=Path, help="a directory of domain XML for translation")
     parser.add_argument("--json", action="store_true", help="one JSON document")
     options = parser.parse_args()
-    chosen = {name: row for name, row in (ROWS | FABRIC).items() if options.only in name}
+    chosen = {name: row for name, row in (ROWS | FABRIC | ENDS).items() if options.only in name}
     with tempfile.TemporaryDirectory(prefix="qsuper-bench-", dir="/var/tmp") as scratch:
         Path(scratch).chmod(0o755)  # libvirt's QEMU runs as another user
         with Lab(Path(scratch), options.rounds, options.corpus) as lab:

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Final
 
 from qsuper.fabric.client import Client
-from scripts.benchmark.lab import Lab
+from scripts.benchmark.lab import PATIENCE_S, Lab, wait
 from scripts.benchmark.rows import Row
 
 _CONFIGS: Final = Path(__file__).parents[2] / "configs"
 _TRIPS: Final = 500
 _SIGNALS: Final = 50
-_PATIENCE_S: Final = 30.0
 _SLOT: Final = 2 * 64  # the primary's, see configs/guests/README.md
 
 
@@ -41,14 +40,14 @@ def round_trip(lab: Lab) -> Iterator[Row]:
     lab.run([*lab.qsuper, "up", "-d", str(_example(lab, "cosim"))])
     (domain,) = lab.json("info", "cosim")["domains"]
     with Client(domain["doorbells"][0]["socket"]) as client:
-        _wait(lambda: struct.unpack_from("<I", client.memory, _SLOT + 32)[0], "guest")
+        wait(lambda: struct.unpack_from("<I", client.memory, _SLOT + 32)[0], "guest")
         struct.pack_into("<I", client.memory, _SLOT + 36, 0)
         struct.pack_into("<I", client.memory, _SLOT + 16 + 4, 1 << 16 | 3)
         trips: list[float] = []
         for _ in range(_TRIPS):
             begin = time.perf_counter()
             client.ring(2, 1)
-            if client.wait(_PATIENCE_S) is None:
+            if client.wait(PATIENCE_S) is None:
                 raise RuntimeError("the guest does not answer")
             trips.append(time.perf_counter() - begin)
     lab.run([*lab.qsuper, "destroy", "cosim"])
@@ -68,11 +67,11 @@ def guest_to_guest(lab: Lab) -> Iterator[Row]:
     trace = lab.scratch / "trace"
     argv = ["strace", "-f", "-qq", "-o", str(trace), "-p", str(lab.supervisor("mailbox"))]
     heard = lab.scratch / "state" / "qsuper" / "mailbox" / "serial0.log"
-    _wait(lambda: heard.read_text().count("signal "), "a first signal")
+    wait(lambda: heard.read_text().count("signal "), "a first signal")
     with subprocess.Popen(argv) as strace:
-        _wait(lambda: _is_traced(lab.supervisor("mailbox")), "strace")
+        wait(lambda: _is_traced(lab.supervisor("mailbox")), "strace")
         before = heard.read_text().count("signal ")
-        _wait(lambda: heard.read_text().count("signal ") >= before + _SIGNALS, "signals")
+        wait(lambda: heard.read_text().count("signal ") >= before + _SIGNALS, "signals")
         strace.terminate()
     calls = [line for line in trace.read_text().splitlines() if "<detached" not in line]
     lab.run([*lab.qsuper, "destroy", "mailbox"])
@@ -83,14 +82,6 @@ def guest_to_guest(lab: Lab) -> Iterator[Row]:
 
 def _is_traced(pid: int) -> bool:
     return "TracerPid:\t0\n" not in Path(f"/proc/{pid}/status").read_text()
-
-
-def _wait(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + _PATIENCE_S
-    while not condition():
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"no {what} within {_PATIENCE_S:g} s")
-        time.sleep(0.01)
 
 
 def save_and_restore(lab: Lab) -> Iterator[Row]:
@@ -120,7 +111,7 @@ def _booted_us(lab: Lab, before: int) -> float:
         delays[:] = [each["detail"]["delay_us"] for each in events if each["event"] == "BOOTED"]
         return len(delays) > before
 
-    _wait(booted, "boot")
+    wait(booted, "boot")
     return delays[-1]
 
 

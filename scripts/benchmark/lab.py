@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+PATIENCE_S: Final = 30.0
 _GUESTS: Final = Path(__file__).parents[2] / "configs" / "guests"
 _DOMAIN: Final = """<domain type='qemu'>
   <name>{name}</name>
@@ -51,7 +52,7 @@ class Lab:
         self.has_libvirt = shutil.which("virsh") is not None and self.answers([*self.virsh, "list"])
         self._images = {
             name: shutil.copy(_GUESTS / f"{name}-x86_64.img", scratch)
-            for name in ("tick", "busy", "flood")
+            for name in ("tick", "busy", "flood", "poweroff", "panic")
         }
 
     def __enter__(self) -> Self:
@@ -144,3 +145,16 @@ class Lab:
 def median(turns: int, turn: Callable[[], float]) -> float:
     """Give the median of *turns* turns."""
     return statistics.median(turn() for _ in range(turns))
+
+
+def wait(condition: Callable[[], object], what: str) -> None:
+    """Wait for a condition.
+
+    Raises:
+        RuntimeError: it does not come true in time; *what* names it.
+    """
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"no {what} within {PATIENCE_S:g} s")
+        time.sleep(0.01)

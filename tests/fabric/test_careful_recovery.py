@@ -92,6 +92,30 @@ def test_what_is_lost_is_not_saved(tmp_path: Path) -> None:
         finish(supervisor)
 
 
+def test_a_verb_that_starts_a_successor_says_what_was_lost(tmp_path: Path) -> None:
+    """In one line, once, and only when something was."""
+
+    def suspend() -> str:
+        argv = [sys.executable, "-m", "qsuper", "suspend", "mailbox"]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE_S, check=True)
+        assert done.stdout.startswith("Domain 'mailbox' suspended")
+        return done.stderr
+
+    with supervised(load(tmp_path, "mailbox", restarting)) as supervisor:
+        kill_current(supervisor)
+        assert suspend() == ""
+        kill_current(supervisor)
+        whole = noted().read_bytes()
+        noted().unlink()
+        (line,) = suspend().splitlines()
+        assert line.startswith("qsuper: group mailbox: shmem 'mailbox' was lost")
+        assert suspend() == ""
+        kill_current(supervisor)
+        noted().write_bytes(whole)
+        assert suspend() == ""
+        finish(supervisor)
+
+
 def adopt_refused(group: str) -> str:
     """Have a group adopted by somebody whom the kernel forbids to take descriptors."""
     script = "import sys; from qsuper.control.adopt import adopt; print(*adopt(sys.argv[1]).lost)"

@@ -10,7 +10,7 @@ from qsuper import paths
 from qsuper.cli import text
 from qsuper.cli.main import report
 from qsuper.control import client
-from qsuper.control.adopt import adopt
+from qsuper.control.adopt import adopt_aloud
 from qsuper.control.client import Json
 from qsuper.errors import QsuperError
 
@@ -67,9 +67,7 @@ def _group(name: str) -> str | None:
 def _adopted(group: str) -> Json:
     if supervisor := client.supervisor(group):
         return {"group": group, "pid": supervisor, "adopted": False, "domains": [], "fate": ""}
-    found = adopt(group)
-    for message in found.lost:
-        report(f"group {group}: {message}")
+    found = adopt_aloud(group)
     return {
         "group": group,
         "pid": found.pid or client.supervisor(group),

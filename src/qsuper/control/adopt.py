@@ -3,6 +3,7 @@
 Import budget: that of `control.client`, which loads this where nobody answers.
 """
 
+import contextlib
 import json
 import os
 import sys
@@ -48,6 +49,16 @@ def adopt(group: str) -> Adoption:
     finally:
         os.close(report_end)
     return _adoption(group, _line(group, report_fd))
+
+
+def adopt_aloud(group: str) -> Adoption:
+    """Do as `adopt`, and say on stderr, in one line, what could not be taken over."""
+    adoption = adopt(group)
+    if adoption.lost:
+        with contextlib.suppress(OSError):  # nobody reads it; the event log has it as well
+            sys.stderr.write(f"qsuper: group {group}: {'; '.join(adoption.lost)}\n")
+            sys.stderr.flush()
+    return adoption
 
 
 def _line(group: str, report_fd: int) -> bytes:

@@ -219,13 +219,13 @@ def _adopt(name: str, directory: str) -> None:
     """Have a supervisor take over where the one before died."""
     if supervisor := living(os.path.join(directory, "group", "supervisor.pid")):
         raise QsuperError(f"{name}: its supervisor (pid {supervisor}) is starting or ending")
-    from qsuper.control.adopt import adopt  # noqa: PLC0415 - seldom needed
+    from qsuper.control.adopt import adopt_aloud  # noqa: PLC0415 - seldom needed
 
     try:
         group = os.path.basename(os.readlink(os.path.join(directory, "group")))
     except OSError:  # it was killed before it had furnished the directory
         raise QsuperError(f"no such domain: {name} (clear up with `qsuper prune`)") from None
-    if fate := adopt(group).fate:
+    if fate := adopt_aloud(group).fate:
         raise QsuperError(f"no such domain: {name} ({fate})")
 
 

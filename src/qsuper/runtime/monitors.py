@@ -13,7 +13,7 @@ import trio
 from qsuper.errors import QsuperError
 from qsuper.runtime import qmp
 from qsuper.runtime.launch import Home, Launched, connect_monitors
-from qsuper.runtime.qmp import DisconnectedError, Monitor
+from qsuper.runtime.qmp import DisconnectedError, Monitor, field
 from qsuper.runtime.sync import Link
 
 Json = Any  # whatever QEMU says
@@ -110,9 +110,10 @@ class Monitors:
 
     async def _check(self, monitor: Monitor) -> None:
         """Check that it is our QEMU who answers by that path."""
-        found = (await monitor.execute("query-uuid"))["UUID"]
+        found = field(await monitor.execute("query-uuid"), "UUID")
         if found not in (self._plan.uuid, _NO_UUID):
-            raise DisconnectedError(f"qmp.sock is answered by a domain with UUID {found}")
+            who = "somebody who tells no UUID" if found is None else f"a domain with UUID {found}"
+            raise DisconnectedError(f"qmp.sock is answered by {who}")
 
     async def _hang_up(self, link: Link, sockets: Mapping[str, socket.socket]) -> None:
         monitor, self.qmp, self.link = self.qmp, None, None

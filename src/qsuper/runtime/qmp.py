@@ -112,6 +112,14 @@ class QemuMonitor:
             return  # it was gone already
 
 
+def field(answer: Json, name: str) -> Json:
+    """Give a field of an answer; None where it has none, as a QEMU's would not."""
+    try:
+        return answer[name]
+    except (LookupError, TypeError):
+        return None
+
+
 def open_loop() -> AbstractAsyncContextManager[object]:
     """Give the context in which monitors work."""
     loop = trio_asyncio.open_loop()  # pyright: ignore[reportUnknownMemberType]  # untyped

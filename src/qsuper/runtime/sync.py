@@ -11,7 +11,7 @@ import math
 import socket
 from collections.abc import Callable, Generator, Mapping
 from itertools import count
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 import trio
 
@@ -195,7 +195,7 @@ class Link:
             line, newline, rest = self._buffer.partition(b"\n")
             if newline:
                 self._buffer = rest
-                return json.loads(line)
+                return _parsed(line)
             try:
                 chunk = self._connection.recv(_CHUNK_BYTES)
             except BlockingIOError:
@@ -206,6 +206,13 @@ class Link:
             if not chunk:
                 raise EOFError
             self._buffer += chunk
+
+
+def _parsed(line: bytearray) -> Json:
+    with contextlib.suppress(ValueError):
+        if isinstance(message := json.loads(line), dict):
+            return cast("Json", message)
+    raise EOFError("sync.sock is answered by somebody who does not speak QMP")
 
 
 _numbers = count(1)

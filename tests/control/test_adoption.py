@@ -20,6 +20,7 @@ from tests.support.supervised import (
     pair,
     readable,
     supervised,
+    wait_log,
     wait_pid,
     wait_ticks,
 )
@@ -188,10 +189,11 @@ def test_a_crash_is_followed_by_a_restart() -> None:
 
 
 def test_a_guest_powered_off_while_nobody_looked() -> None:
-    """Its QEMU has waited for a decision."""
-    plan = group([(domain("A", "powerbutton"), ["B"])], [domain("B")])
+    """Its QEMU has waited for a decision; it was asked to, so its dependency is asked after it."""
+    plan = group([(domain("A", "powerbutton"), ["B"])], [domain("B", "powerbutton")])
     with supervised(plan) as supervisor:
         wait_ticks("A", 3)
+        wait_ticks("B", 3)
         pids = {name: supervisor.pid(name) for name in "AB"}
         supervisor.ask("suspend", domain="A")
         supervisor.ask("shutdown", domain="A")
@@ -203,9 +205,11 @@ def test_a_guest_powered_off_while_nobody_looked() -> None:
                 readable(qemu.fileno())
                 said += [each["event"] for each in qemu.arrived()[0]]
         adopt("A")
-        for pid in pids.values():
-            wait_pid(pid)
-    assert last_reason("A") == ("shut off", "shutdown")
+        wait_pid(pids["A"])
+        supervisor.ask("resume", domain="B")
+        wait_pid(pids["B"])
+        wait_log("B", '"shut off"', "events.jsonl")
+        assert last_reason("A") == last_reason("B") == ("shut off", "shutdown")
 
 
 def test_a_verb_that_ends_is_finished() -> None:

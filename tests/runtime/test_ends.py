@@ -108,6 +108,34 @@ def test_on_reboot(on_reboot: OnEnd, times: int) -> None:
             assert supervisor.state("A") == "running"
 
 
+@pytest.mark.parametrize(
+    ("image", "says", "lifecycle"),
+    [
+        ("poweroff", "powering off", Lifecycle(on_poweroff=OnEnd.RESTART, on_reboot=OnEnd.DESTROY)),
+        ("panic", "panicking", Lifecycle(on_crash=OnEnd.RESTART, on_reboot=OnEnd.DESTROY)),
+    ],
+)
+def test_a_restart_where_a_reboot_is_the_end(image: str, says: str, lifecycle: Lifecycle) -> None:
+    """QEMU would end at a reset, and SeaBIOS makes one of its own: so it is another QEMU."""
+    plan = group([(domain("A"), ["B"])], [domain("B", image, PANIC, lifecycle=lifecycle)])
+    with supervised(plan) as supervisor:
+        wait_file(log("B"), lambda: log("B").read_text().count(says) >= 2)
+        supervisor.ask("destroy", domain="A")
+        reasons = [event["detail"].get("reason") for event in events("B")]
+        assert reasons.count("restarting") >= 1
+        assert "host-qmp-system-reset" not in reasons
+    assert leftovers() == []
+
+
+def test_a_reset_where_a_reboot_is_the_end() -> None:
+    lifecycle = Lifecycle(on_poweroff=OnEnd.RESTART, on_reboot=OnEnd.DESTROY)
+    with supervised(group([(domain("A", lifecycle=lifecycle), [])])) as supervisor:
+        wait_ticks("A", 1)
+        supervisor.ask("reset", domain="A")
+        assert supervisor.wait_ended() == 0
+        assert last_state("A") == {"state": "shut off", "reason": "shutdown"}
+
+
 def test_on_crash_destroy() -> None:
     plan = group([(domain("A", "panic", PANIC), ["B"])], [domain("B")])
     with supervised(plan) as supervisor:
@@ -285,6 +313,16 @@ def test_down_destroys_who_does_not_obey() -> None:
         assert answer["domains"] == {"A": "shut off", "B": "shut off"}
         assert answer["destroyed"] == ["A"]
         assert "power button" in log("B").read_text()
+
+
+def test_reboot_where_that_is_the_end() -> None:
+    """The guest powers off, and that is it."""
+    plan = domain("A", "powerbutton", lifecycle=Lifecycle(on_reboot=OnEnd.DESTROY))
+    with supervised(group([(plan, [])])) as supervisor:
+        wait_log("A", "tick 3")
+        supervisor.ask("reboot", domain="A")
+        assert supervisor.wait_ended() == 0
+        assert last_state("A") == {"state": "shut off", "reason": "shutdown"}
 
 
 def test_reboot() -> None:

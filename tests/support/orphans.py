@@ -69,13 +69,21 @@ def kill_current(supervisor: Supervisor) -> None:
         wait_pid(pid)
 
 
-def kill_at(supervisor: Supervisor, name: str, stage: str) -> None:
-    """Ask for a restart, and kill the supervisor at a stage of it.
+def kill_at(
+    supervisor: Supervisor, name: str, stage: str, *, mark: str = RESTARTING, why: str = "restart"
+) -> None:
+    """Have a member restarted, and kill the supervisor at a stage of it.
 
-    They are, in their order: `marked`, the names of files that are made anew, `over`.
+    Args:
+        supervisor: Whom.
+        name: The member.
+        stage: In their order: `marked`, the names of files that are made anew, `over`.
+        mark: The file that is there meanwhile.
+        why: The verb that leads to it; `crash`: its QEMU is killed.
     """
     place = Path(paths.domain_dir(name))
     before = made_at(place / stage)
+    pid = supervisor.pid(name)
     with Inotify() as changes, supervisor.connect() as client:
 
         def wait(condition: Callable[[], bool]) -> None:
@@ -84,14 +92,16 @@ def kill_at(supervisor: Supervisor, name: str, stage: str) -> None:
                 changes.read()
 
         changes.watch(str(place), IN_CREATE | IN_DELETE | IN_MOVED_TO)
-        client.send("restart", {"domain": name})
-        wait((place / RESTARTING).exists)
+        if why == "crash":
+            os.kill(pid, signal.SIGKILL)
+        else:
+            client.send(why, {"domain": name})
+        wait((place / mark).exists)
         if stage == "over":
-            wait(lambda: not (place / RESTARTING).exists())
+            wait(lambda: not (place / mark).exists())
         elif stage != "marked":
             wait(lambda: made_at(place / stage) > before)
-        supervisor.process.kill()
-        supervisor.process.wait()
+        kill(supervisor)
 
 
 def kill_with(supervisor: Supervisor, *members: str) -> None:

@@ -13,7 +13,7 @@ from qsuper import paths
 from qsuper.errors import QsuperError
 from qsuper.options import UnixListener
 from qsuper.plan import GroupPlan, Member
-from qsuper.runtime import rundir
+from qsuper.runtime import rundir, states
 from qsuper.runtime.helpers import Helpers
 from qsuper.runtime.launch import QEMU_LOG, Home, Launched, Past, connect_monitors
 from qsuper.runtime.log import Log
@@ -109,7 +109,7 @@ def _take(member: Member, group: Rundir, memory: Memory | None) -> tuple[Home, L
         place = None
     if place is None:  # it had ended, and its supervisor knew
         home = Home(member, Rundir(path, _NEVER_LOCKED))
-        past = Past(_GONE, memory.since if memory else 0.0, is_ending=True)
+        past = _over(memory)
         helpers = Helpers(home.place, home.state_dir)
         return home, Launched(EndedProcess(), {}, _log(home), helpers, past)
     try:
@@ -156,6 +156,13 @@ def _past(home: Home, memory: Memory | None) -> Past:
     if memory is not None and memory.since >= started:
         return Past(memory.standing, memory.since, is_ending)
     return Past(Standing(State.PRELAUNCH, Reason.STARTING), started, is_ending)
+
+
+def _over(memory: Memory | None) -> Past:
+    """Give the past of one that is known to have ended."""
+    if memory is None or memory.standing.state in states.LIVE:
+        memory = Memory(_GONE, memory.since if memory else 0.0)
+    return Past(memory.standing, memory.since, is_ending=True, is_over=True)
 
 
 def _outside(member: Member, path: str) -> Iterator[str]:

@@ -185,7 +185,9 @@ class Group:
         """Its dependencies end as it did, but for those that others need."""
         mine, _ = self._with_dependencies(guest)
         try:
-            if guest.was_shut_down:
+            # Of one that a predecessor saw end, those tell that were asked after it.
+            told = mine if guest.was_over else [guest]
+            if any(each.notes.was_shut_down for each in told):
                 await each(mine, _power_down_if_live)
             elif not self.policies.keep_dependencies:
                 await each(mine, Guest.end)
@@ -366,7 +368,7 @@ async def _power_down_if_live(guest: Guest) -> None:
 
 async def _shut_down(guest: Guest) -> None:
     """Shut down and wait for the end; return at once where the guest cannot obey."""
-    guest.was_shut_down = True
+    guest.notes.was_shut_down.set()
     if guest.state in states.CAN_OBEY:
         with contextlib.suppress(QsuperError):
             await guest.power_down()

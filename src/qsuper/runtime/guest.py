@@ -8,62 +8,53 @@ import trio
 from qsuper.errors import EmulatorError, QsuperError, TimedOutError
 from qsuper.fabric.group import Fabric
 from qsuper.fabric.outside import flushed
-from qsuper.plan import Role
 from qsuper.runtime import policy, rundir
 from qsuper.runtime.ending import end_process, fate
 from qsuper.runtime.helpers import Helpers
 from qsuper.runtime.helping import Completion, Emit
 from qsuper.runtime.launch import Home, Launched, Past, launch
 from qsuper.runtime.log import Log
-from qsuper.runtime.monitored import Monitored
 from qsuper.runtime.policy import Backoff, Then
 from qsuper.runtime.qmp import CommandError
 from qsuper.runtime.reactions import Reactions
 from qsuper.runtime.renewal import Renewal
 from qsuper.runtime.states import Reason, State
+from qsuper.runtime.steered import Steered
 from qsuper.runtime.survivors import RESTARTING
-from qsuper.runtime.sync import Link
 
 Json = Any  # whatever QEMU says
 
 _LAST_WORDS_WITHIN_S: Final = 1.0  # for the events that tell why a QEMU has ended
+_GOES: Final = frozenset({State.RUNNING, State.PAUSED, State.PMSUSPENDED})
+"""It was let run."""
 _GO_WITHIN_S: Final = 10.0  # a QEMU has just begun, on a machine that may be busy
 
 
-class Guest(Monitored):
+class Guest(Steered):
     """A member of a running group: its life, QEMU after QEMU."""
 
     def __init__(self, home: Home, launched: Launched, fabric: Fabric, emit: Emit) -> None:
         """Take a member that was just started, paused."""
         super().__init__(home, launched, emit)
-        self.settled = trio.Event()
-        """Its monitor answers, or it has ended."""
         self.ended = trio.Event()
         """It has ended for good, and its name is free."""
-        self.has_started = False
-        """Its group's start is over; from now on its lifecycle settings hold."""
-        self.is_released = False
-        """It was let run; its next QEMU is, too."""
         self.may_restart = True
         self.bind = False
         """It is killed when the supervisor ends."""
-        self.was_shut_down = False
-        """The shutdown verb was used on it."""
         self.status: int | None = None
         """How its last QEMU ended, negative for a signal."""
         self.completion = Completion(self, emit)
         self.backoff = Backoff()
+        self.began_s = trio.current_time()
         self._launched = launched
         self._fabric = fabric
-        self._reactions = Reactions(self, launched.at, emit)
+        self._reactions = Reactions(self, emit)
         self._end: Reason | None = None
         self._is_ending = False
+        self.was_over = False
+        """It had ended before we came."""
         self._renewal: Renewal | None = None
-        self._unwanted = trio.Event()
-        """Its QEMU is to end."""
         self._is_whole = False
-        self._goes_by_itself = False
-        """Nobody lets it go: it does once it is whole, unless it waits for its boot signal."""
         if launched.past is not None:
             self._remember(launched.past)
 
@@ -71,17 +62,12 @@ class Guest(Monitored):
         """Go on where another supervisor left off."""
         self.standing, self.since = past.standing, past.since
         self.has_started = self._is_whole = True
-        if self.plan.boot is None:
-            self.is_released = past.standing.state is not State.PRELAUNCH
-        else:
-            self.is_released = self._goes_by_itself = self.home.place.has(rundir.RELEASED)
         if past.is_ending:
-            known = past.standing.state is State.SHUT_OFF
-            self._end = past.standing.reason if known else Reason.DESTROYED
+            self.was_over = past.is_over
+            self._end = past.end
             self._is_ending = True
             self._unwanted.set()
         elif self.home.place.has(RESTARTING):
-            self.is_released = self.is_released or self.plan.boot is None
             self._renewal = Renewal()
             self._unwanted.set()
 
@@ -96,18 +82,9 @@ class Guest(Monitored):
         return self._launched.log
 
     @property
-    def is_primary(self) -> bool:
-        return self.member.role is Role.PRIMARY
-
-    @property
     def is_live(self) -> bool:
         """It has not ended for good."""
         return not self.ended.is_set()
-
-    @property
-    def waits(self) -> bool:
-        """It waits for its boot signal."""
-        return self.plan.boot is not None and not self.is_released
 
     def failure(self, why: str = "") -> EmulatorError:
         """Give why it did not start: QEMU's own words, else *why*."""
@@ -137,7 +114,7 @@ class Guest(Monitored):
 
     async def _live(self) -> bool:
         """Run one QEMU; tell whether there is another one after it."""
-        began_s = trio.current_time()
+        self.began_s = trio.current_time()
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             if self._unwanted.is_set():  # before there was a nursery
@@ -158,7 +135,7 @@ class Guest(Monitored):
         self.settled.set()
         if self._renewal is not None and self._renewal.is_launched and not self._is_ending:
             self._give_up(self._renewal, self.completion.refusal or self.failure())
-        return self._has_next() and await self._replace(trio.current_time() - began_s)
+        return self._has_next() and await self._replace(trio.current_time() - self.began_s)
 
     def _has_next(self) -> bool:
         """Tell whether another QEMU follows one that has ended."""
@@ -198,7 +175,9 @@ class Guest(Monitored):
         self.process = self._launched.process
         self.settled, self.gone = trio.Event(), trio.Event()
         self._unwanted = trio.Event()
-        self._reactions = Reactions(self, self._launched.at, self._emit)
+        self._reactions = Reactions(self, self._emit)
+        self.notes.going.clear()
+        self.notes.reboots.clear()
         self.completion.refusal = None
         self._is_whole, self._goes_by_itself = False, True
         if self._renewal is not None:
@@ -215,6 +194,8 @@ class Guest(Monitored):
             renewal.finish(error)
 
     def _note_end(self) -> None:
+        if self.was_over:
+            return
         if self._end is Reason.PANICKED:
             self.change(State.CRASHED, self._end)
         elif self._end is not None:
@@ -251,8 +232,10 @@ class Guest(Monitored):
         """Take note of what happened while nobody listened."""
         if self.standing.state not in (State.PRELAUNCH, State.UNRESPONSIVE):
             self.release()
+            if self.standing.state in _GOES:
+                self.notes.going.clear()
         if self._renewal is None:
-            self._reactions.catch_up(self.standing.state)
+            self._reactions.catch_up()
 
     @property
     def _has_not_run(self) -> bool:
@@ -264,7 +247,7 @@ class Guest(Monitored):
         """Let a QEMU go that nobody else lets go; who asks for a restart now gets another one."""
         renewal, self._renewal = self._renewal, None
         try:
-            if self._goes_by_itself and self.is_released and self._has_not_run:
+            if self._goes_by_itself and self.notes.released and self._has_not_run:
                 await self.command("cont", within_s=_GO_WITHIN_S)
                 is_new = self._launched.past is None
                 self.change(State.RUNNING, Reason.RESTARTED if is_new else Reason.BOOTED)
@@ -290,11 +273,26 @@ class Guest(Monitored):
             self._emit("MONITOR_LOST", self.name, {"message": message})
             self.change(State.UNRESPONSIVE, Reason.TIMED_OUT)
 
+    def answers_again(self) -> None:
+        if self._renewal is None:
+            self._reactions.catch_up()
+
     def react(self, event: str, data: Json) -> None:
-        if self._renewal is None:  # else nothing that it does matters any more
-            self._reactions.take(event, data)
+        if self._renewal is not None:
+            return  # nothing that it does matters any more
+        if event == "RESUME":  # whoever let it run
+            self.release()
+            self.notes.going.clear()
+        self._reactions.take(event, data)
 
     # For its reactions
+
+    def begin_anew(self) -> None:
+        """Put another QEMU in the place of this one; where others depend on this one, end it."""
+        if not self.may_restart:
+            self.start_soon(self.end, Reason.SHUTDOWN)
+        elif not self._is_ending and self._end is None and self._renewal is None:
+            self._renew()
 
     def was_told_to_end(self) -> None:
         """Note that its QEMU was ended by somebody on the host."""
@@ -305,36 +303,6 @@ class Guest(Monitored):
         await self._unwanted.wait()
 
     # Verbs
-
-    def release(self) -> None:
-        """Note that it is let run: a QEMU that replaces this one waits for no signal."""
-        self.has_started = self.is_released = True
-        if self.plan.boot is not None:
-            self.home.place.mark(rundir.RELEASED)
-
-    def boot(self) -> Link | None:
-        """Take its boot signal.
-
-        Returns:
-            Where to say `cont`; None where it goes by itself as soon as its QEMU is there.
-        """
-        self.release()
-        is_there = self.settled.is_set() and not self._unwanted.is_set()
-        if is_there and not self._goes_by_itself and self.link is not None:
-            return self.link
-        self._goes_by_itself = True
-        return None
-
-    async def power_down(self) -> None:
-        """Press the power button; errors as of `command`."""
-        self.was_shut_down = True
-        self._reactions.reboots = False
-        await self.command("system_powerdown")
-
-    async def reboot(self) -> None:
-        """Press the power button, and reset the machine once the guest has powered off."""
-        self._reactions.reboots = True
-        await self.command("system_powerdown")
 
     async def restart(self, within_s: float) -> None:
         """End its QEMU, and start another of the same plan in its place.
@@ -348,7 +316,13 @@ class Guest(Monitored):
         """
         if self._is_ending or self._end is not None:
             raise QsuperError(f"domain {self.name!r} is ending")
-        renewal = self._renewal or self._renew()
+        if (renewal := self._renewal) is None:
+            if self.plan.boot is None:
+                self.notes.released.set()
+            else:
+                self.notes.released.clear()
+            self.notes.was_shut_down.clear()
+            renewal = self._renew()
         with trio.move_on_after(within_s):
             await renewal.result()
             return
@@ -358,11 +332,7 @@ class Guest(Monitored):
         raise TimedOutError(f"{self.name}: QEMU's monitor gave no answer within {within_s:g} s")
 
     def _renew(self) -> Renewal:
-        place = self.home.place
-        place.unmark(rundir.RELEASED)
-        place.mark(RESTARTING)
-        self.is_released = self.plan.boot is None
-        self.was_shut_down = False
+        self.home.place.mark(RESTARTING)
         self._renewal = Renewal()
         self._unwanted.set()
         self.start_soon(self._end_process)

@@ -23,7 +23,7 @@ from qsuper.runtime.process import Process, Spawn
 from qsuper.runtime.resources import Directories, Inherited, inherited
 from qsuper.runtime.rundir import Rundir
 from qsuper.runtime.seeds import plant
-from qsuper.runtime.states import Standing
+from qsuper.runtime.states import Reason, Standing, State
 
 QEMU_LOG: Final = "qemu.log"
 _OURS: Final = ("qmp", "sync")
@@ -80,6 +80,16 @@ class Past(NamedTuple):
     """Since when, seconds since the epoch."""
     is_ending: bool = False
     """It was to be ended, or has ended already."""
+    is_over: bool = False
+    """It had ended, and its supervisor knew."""
+
+    @property
+    def end(self) -> Reason:
+        """Why it ends, where it was to be ended."""
+        last = self.standing
+        if last.state in (State.SHUT_OFF, State.IN_SHUTDOWN) or last.reason is Reason.PANICKED:
+            return last.reason
+        return Reason.DESTROYED
 
 
 class Launched:

@@ -43,6 +43,11 @@ def after_poweroff(lifecycle: Lifecycle) -> Then:
     return _THEN[lifecycle.on_poweroff]
 
 
+def after_reboot(lifecycle: Lifecycle) -> Then:
+    """Give what follows when the guest wants to reboot."""
+    return _THEN[lifecycle.on_reboot]
+
+
 def after_crash(lifecycle: Lifecycle) -> Then:
     """Give what follows when the guest panicked, or QEMU ended unasked."""
     return _THEN[lifecycle.on_crash]
@@ -55,7 +60,7 @@ def dumps_core(lifecycle: Lifecycle) -> bool:
 
 def actions(lifecycle: Lifecycle) -> dict[str, str]:
     """Give the arguments of QMP `set-action` that make QEMU wait for our decision."""
-    reboots = _THEN[lifecycle.on_reboot] is Then.RESET
+    reboots = after_reboot(lifecycle) is Then.RESET
     return {"shutdown": "pause"} | ({} if reboots else {"reboot": "shutdown"})
 
 

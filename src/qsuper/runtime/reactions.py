@@ -3,7 +3,6 @@
 QEMU waits for a decision then (`policy.actions`), which is made here by the lifecycle settings.
 """
 
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
 
@@ -15,13 +14,18 @@ from qsuper.runtime import policy
 from qsuper.runtime.coredump import dump_core
 from qsuper.runtime.helping import Emit
 from qsuper.runtime.launch import Home
+from qsuper.runtime.notes import Notes
 from qsuper.runtime.policy import Backoff, Then
-from qsuper.runtime.states import Reason, State
+from qsuper.runtime.states import Reason, Standing, State
 
 Json = Any  # whatever QEMU says
 
 _RESET_WITHIN_S: Final = 2.0
 _BY_THE_HOST: Final = frozenset({"host-qmp-quit", "host-signal"})
+_WAITS: Final = frozenset({State.CRASHED, State.UNRESPONSIVE})
+"""QEMU waits for the decision on a panic, as far as is known."""
+_INSTEAD_OF_A_RESET: Final = frozenset({"guest-reset", "host-qmp-system-reset"})
+"""QEMU was told to shut down instead."""
 
 
 class Actor(Protocol):
@@ -29,7 +33,11 @@ class Actor(Protocol):
 
     plan: LaunchPlan
     home: Home
+    standing: Standing
     backoff: Backoff
+    began_s: float
+    """When its guest began last, on trio's clock."""
+    notes: Notes
 
     @property
     def name(self) -> str:
@@ -43,6 +51,10 @@ class Actor(Protocol):
 
     def start_soon(self, task: Callable[..., Awaitable[None]], *arguments: Reason) -> None:
         """Have something done, for as long as this QEMU lives; does not wait."""
+        ...
+
+    def begin_anew(self) -> None:
+        """Put another QEMU in the place of this one; does not wait."""
         ...
 
     def was_told_to_end(self) -> None:
@@ -61,21 +73,24 @@ class Actor(Protocol):
 class Reactions:
     """The decisions on one QEMU's guest."""
 
-    def __init__(self, actor: Actor, started_at: float, emit: Emit) -> None:
-        """Take the member, when its QEMU was started (seconds since the epoch), and its log."""
-        self.reboots = False
-        """Once it has powered off, it is reset."""
+    def __init__(self, actor: Actor, emit: Emit) -> None:
+        """Take the member, and its log."""
         self._actor = actor
-        self._started_at = started_at
         self._emit = emit
         self._reset = trio.Event()
+        self._is_deciding = False
 
-    def catch_up(self, state: State) -> None:
-        """Act on what the guest did while nobody listened; the event was lost."""
+    def catch_up(self) -> None:
+        """Act on what the guest did while nobody listened, and finish what was begun."""
+        state = self._actor.standing.state
+        if self._is_deciding:
+            return
         if state is State.IN_SHUTDOWN:
             self._after_shutdown("")
         elif state is State.CRASHED:
-            self._actor.start_soon(self._after_panic)
+            self._decide(self._after_panic)
+        elif state is State.PRELAUNCH and self._actor.notes.going:
+            self._decide(self._go)
 
     def take(self, event: str, data: Json) -> None:
         """Take an event of QEMU's."""
@@ -84,22 +99,31 @@ class Reactions:
         elif event == "SHUTDOWN":
             self._after_shutdown(data.get("reason", ""))
         elif event == "GUEST_PANICKED":
-            self._actor.start_soon(self._after_panic)
+            self._decide(self._after_panic)
 
     def _after_shutdown(self, reason: str) -> None:
+        then = policy.after_poweroff(self._actor.plan.lifecycle)
         if reason in _BY_THE_HOST:
             self._actor.was_told_to_end()
-        elif reason == "guest-reset":  # QEMU was told to shut down instead
+        elif reason in _INSTEAD_OF_A_RESET:
             self._actor.start_soon(self._actor.end, Reason.SHUTDOWN)
-        elif self.reboots:
-            self.reboots = False
-            self._actor.start_soon(self._reset_and_go)
-        else:
-            then = policy.after_poweroff(self._actor.plan.lifecycle)
-            if then is Then.END:
-                self._actor.start_soon(self._actor.end, Reason.SHUTDOWN)
-            elif then is Then.RESET:
-                self._actor.start_soon(self._reset_and_go)
+        elif self._actor.notes.reboots or then is Then.RESET:
+            self._decide(self._begin_again)
+        elif then is Then.END:
+            self._actor.start_soon(self._actor.end, Reason.SHUTDOWN)
+
+    def _decide(self, task: Callable[[], Awaitable[None]]) -> None:
+        self._is_deciding = True
+
+        async def decide() -> None:
+            try:
+                await task()
+            except QsuperError as error:
+                self._emit("RESTART_FAILED", self._actor.name, {"message": str(error)})
+            finally:
+                self._is_deciding = False
+
+        self._actor.start_soon(decide)
 
     async def _after_panic(self) -> None:
         lifecycle = self._actor.plan.lifecycle
@@ -109,10 +133,12 @@ class Reactions:
         if then is Then.END:
             await self._actor.end(Reason.PANICKED)
         elif then is Then.RESET:
-            with trio.move_on_after(self._actor.backoff.delay_s(time.time() - self._started_at)):
+            delay_s = self._actor.backoff.delay_s(trio.current_time() - self._actor.began_s)
+            with trio.move_on_after(delay_s):
                 await self._actor.unwanted()
                 return
-            await self._reset_and_go()
+            if not delay_s or self._actor.standing.state in _WAITS:  # nobody has reset it meanwhile
+                await self._begin_again()
 
     async def _dump(self) -> None:
         try:
@@ -122,13 +148,20 @@ class Reactions:
         else:
             self._emit("DUMPED", self._actor.name, {"file": path})
 
-    async def _reset_and_go(self) -> None:
+    async def _begin_again(self) -> None:
         """Reset the machine and let it run; the reset is asynchronous, its event tells."""
+        if policy.after_reboot(self._actor.plan.lifecycle) is not Then.RESET:
+            # QEMU ends at a reset; and SeaBIOS resets the machine itself after one.
+            self._actor.begin_anew()
+            return
+        self._actor.notes.going.set()
+        self._actor.notes.reboots.clear()
         self._reset = trio.Event()
-        try:
-            await self._actor.command("system_reset")
-            with trio.move_on_after(_RESET_WITHIN_S):
-                await self._reset.wait()
-            await self._actor.command("cont")
-        except QsuperError as error:
-            self._emit("RESTART_FAILED", self._actor.name, {"message": str(error)})
+        await self._actor.command("system_reset")
+        with trio.move_on_after(_RESET_WITHIN_S):
+            await self._reset.wait()
+        await self._go()
+
+    async def _go(self) -> None:
+        self._actor.began_s = trio.current_time()
+        await self._actor.command("cont")

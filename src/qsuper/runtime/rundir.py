@@ -34,8 +34,14 @@ STARTING: Final = "starting"
 ENDING: Final = "ending"
 """In a domain's directory from the moment it is to be ended: a successor goes on with that."""
 RELEASED: Final = "released"
-"""In the directory of a domain with a boot signal, once that has come: a QEMU that replaces
-another waits for none then."""
+"""In a domain's directory once it was let run, or its boot signal has come: a QEMU that replaces
+another is let run, too."""
+GOING: Final = "going"
+"""In a domain's directory while its QEMU is to be let run: a successor does it."""
+REBOOTING: Final = "rebooting"
+"""In a domain's directory from the press of the power button for a reboot to the guest's end."""
+SHUT_DOWN: Final = "shut-down"
+"""In a domain's directory once it was asked to shut down: so are its dependencies after it."""
 
 _SOCKET_PATH_MAX: Final = 107  # sockaddr_un.sun_path, less its NUL
 _TRIES: Final = 100  # to lock a directory that others are removing at the same time

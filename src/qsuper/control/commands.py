@@ -159,11 +159,12 @@ class Commands:
 
 def row(guest: Guest, group: Group) -> dict[str, Json]:
     """Give what `list` says of a member."""
+    seen = guest.seen
     return {
         "name": guest.name,
         "uuid": guest.plan.uuid,
-        "state": guest.state,
-        "reason": guest.standing.reason,
+        "state": seen.state,
+        "reason": seen.reason,
         "pid": None if guest.gone.is_set() else guest.process.pid,
         "group": group.name,
         "role": guest.member.role,

@@ -33,6 +33,7 @@ from qsuper.runtime.rundir import Rundir
 from qsuper.runtime.save import Saver
 from qsuper.runtime.signals import Obedience
 from qsuper.runtime.states import State
+from qsuper.runtime.stops import follow_stops
 from qsuper.runtime.tail import Tail
 
 _PRINT_WITHIN_S: Final = 10.0  # what the members said last, to a terminal that may be stopped
@@ -95,6 +96,7 @@ async def _run(start: Start) -> int:
             nursery.start_soon(ping_watchdog, rundir.socket_path(start.place.file(rundir.CONTROL)))
             nursery.start_soon(keep_small, _logs(start), start.plan.logs, _complain)
             nursery.start_soon(doorbells.run)
+            nursery.start_soon(follow_stops, guests)
             nursery.start_soon(saver.undo_predecessors)
             nursery.start_soon(_report, start, group, commands)
             _tell_lost(start, emit)

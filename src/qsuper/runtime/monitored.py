@@ -12,6 +12,7 @@ from qsuper.runtime import states
 from qsuper.runtime.helping import Emit
 from qsuper.runtime.launch import Home, Launched
 from qsuper.runtime.monitors import Listener, Monitors
+from qsuper.runtime.qmp import field
 from qsuper.runtime.states import Reason, Standing, State
 from qsuper.runtime.sync import Link, answers
 
@@ -25,6 +26,11 @@ _STATE_EVENTS: Final = frozenset(
 )
 _QUIET_EVENTS: Final = frozenset({"RTC_CHANGE", "NIC_RX_FILTER_CHANGED", "VSERPORT_CHANGE"})
 """Too many, and of no interest to the log."""
+
+
+_ALIKE: Final = frozenset({State.RUNNING, State.UNRESPONSIVE})
+"""Another reason for the same state is no news."""
+_STOPPED: Final = Standing(State.UNRESPONSIVE, Reason.STOPPED)
 
 
 class Monitored(Listener):
@@ -45,17 +51,26 @@ class Monitored(Listener):
         self._nursery: trio.Nursery | None = None
         """Of what is done as long as its QEMU lives."""
         self._changes = 0
+        self._is_looking = False
 
     @property
     def name(self) -> str:
         return self.plan.name
 
     @property
-    def state(self) -> State:
+    def seen(self) -> Standing:
         """Where it stands; one whose QEMU is stopped by a signal answers nobody."""
-        if not self.gone.is_set() and self.process.identity.is_stopped:
-            return State.UNRESPONSIVE
-        return self.standing.state
+        if self._is_stopped and self.standing.state is not State.UNRESPONSIVE:
+            return _STOPPED
+        return self.standing
+
+    @property
+    def state(self) -> State:
+        return self.seen.state
+
+    @property
+    def _is_stopped(self) -> bool:
+        return not self.gone.is_set() and self.process.identity.is_stopped
 
     @property
     def link(self) -> Link | None:
@@ -65,7 +80,7 @@ class Monitored(Listener):
     def change(self, state: State, reason: Reason) -> None:
         """Note where it stands now, and say so if that is news."""
         before = self.standing
-        if before.state is state and (before.reason is reason or state is State.RUNNING):
+        if before.state is state and (before.reason is reason or state in _ALIKE):
             return
         self._changes += 1
         self.standing = Standing(state, reason)
@@ -106,23 +121,39 @@ class Monitored(Listener):
         while True:
             changes = self._changes
             try:
-                status = (await self.command("query-status"))["status"]
+                status = field(await self.command("query-status"), "status")
             except QsuperError:
                 return
             if changes == self._changes:  # else what it said may be older than what we know
+                was_silent = self.standing.state is State.UNRESPONSIVE
                 self.change(*states.OF_RUN_STATE.get(status, (State.PAUSED, Reason.UNKNOWN)))
+                if was_silent:
+                    self.answers_again()
                 return
 
     def look(self) -> None:
         """Have it noticed within 2 s if QEMU does not answer any more; does not wait."""
-        if self.standing.state is not State.UNRESPONSIVE:
-            self.start_soon(self._look)
+        self.start_soon(self._look)  # the answer, however late, tells that it goes on
+        self.look_for_stop()
+
+    def look_for_stop(self) -> None:
+        """Note whether a signal has stopped QEMU, or one that was stopped goes on."""
+        if self._is_stopped:
+            self.change(*_STOPPED)
+        elif self.standing == _STOPPED:
+            self.start_soon(self.refresh)
 
     async def _look(self) -> None:
-        if (link := self.link) and not await answers(link):
-            self.change(State.UNRESPONSIVE, Reason.TIMED_OUT)
-        elif self.standing.state is State.UNRESPONSIVE:
-            await self.refresh()
+        if self._is_looking:  # QEMU takes so many questions that it does not answer, and no more
+            return
+        self._is_looking = True
+        try:
+            if (link := self.link) and not await answers(link):
+                self.change(State.UNRESPONSIVE, Reason.TIMED_OUT)
+            elif self.standing.state is State.UNRESPONSIVE:
+                await self.refresh()
+        finally:
+            self._is_looking = False
 
     async def take(self, event: Json) -> None:
         name, data = event["event"], event.get("data", {})
@@ -131,6 +162,10 @@ class Monitored(Listener):
         self.react(name, data)
         if name in _STATE_EVENTS or self.standing.state is State.UNRESPONSIVE:
             await self.refresh()
+
+    def answers_again(self) -> None:
+        """Take note that QEMU, which did not answer, does."""
+        raise NotImplementedError
 
     def react(self, event: str, data: Json) -> None:
         """Do what an event of QEMU's leads to, without waiting."""

@@ -51,6 +51,7 @@ class Reason(StrEnum):
     """It did not start, or not again."""
     EMULATOR_ENDED = "emulator ended"
     BACKOFF = "waiting to restart"
+    STOPPED = "stopped by a signal"
     TIMED_OUT = "monitor does not answer"
     UNKNOWN = "unknown"
 

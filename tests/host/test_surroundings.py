@@ -7,8 +7,9 @@ import pytest
 
 from qsuper import paths
 from qsuper.caps import Caps, Schema
-from qsuper.errors import ConfigError, UnavailableError, UsageError
+from qsuper.errors import ConfigError, EmulatorError, UnavailableError, UsageError
 from qsuper.host import probe
+from qsuper.host.load import load_group
 from qsuper.host.surroundings import Accel, Settings, Surroundings
 from qsuper.translate.node import Node, parse_xml
 from qsuper.translate.site import Network, NetworkKind
@@ -202,3 +203,13 @@ def test_looking_at_a_file_leaves_nothing_read_that_nobody_reads() -> None:
     surroundings.data(root)
 
     assert any("attribute 'firmware' is not supported" in str(note) for note in root.unread())
+
+
+def test_an_emulator_that_does_not_answer_is_told_with_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "vm.xml"
+    path.write_text(
+        "<domain type='qemu'>\n<name>a</name><memory>1</memory><os><type>hvm</type></os>\n"
+        "<devices>\n<emulator>/bin/false</emulator></devices></domain>"
+    )
+    with pytest.raises(EmulatorError, match=r"vm\.xml:4: <emulator>: /bin/false: ended with"):
+        load_group([str(path)], Settings())

@@ -12,7 +12,13 @@ from msgspec.structs import replace
 
 from qsuper import paths
 from qsuper.caps import LIBVIRT_ARCH, Caps
-from qsuper.errors import UnavailableError, UsageError
+from qsuper.errors import (
+    EmulatorError,
+    QsuperError,
+    TimedOutError,
+    UnavailableError,
+    UsageError,
+)
 from qsuper.host.config import Config, read_config
 from qsuper.host.facts import hugepages, machine_id, numa_nodes, scsi_generic
 from qsuper.host.firmware import Firmware, read_firmware
@@ -27,7 +33,7 @@ from qsuper.host.probe import (
 )
 from qsuper.host.storage import Pool, read_pools
 from qsuper.host.trust import check_untrusted
-from qsuper.location import Notice
+from qsuper.location import Location, Notice
 from qsuper.plan import LogLimits
 from qsuper.translate.node import Node
 from qsuper.translate.site import HostData, Network
@@ -82,6 +88,8 @@ class Surroundings:
         self._caps: dict[str, Caps] = {}
         self._archs: dict[str, str] = {}
         """What each emulator is wanted for."""
+        self._places: dict[str, Location] = {}
+        """Where each emulator is named, if a file names it."""
 
     def emulator(self, root: Node) -> str:
         """Give the path of a domain's emulator.
@@ -92,12 +100,15 @@ class Surroundings:
         """
         if not self._settings.is_trusted:
             check_untrusted(root)
+        named = _emulator_element(root)
         try:
             arch = _arch(root) or self._arch
-            found = self._emulator(_emulator_element(root), arch)
+            found = self._emulator(named, arch)
         except UnavailableError as error:
-            raise UnavailableError(f"{(_emulator_element(root) or root).at}: {error}") from error
+            raise UnavailableError(f"{(named or root).at}: {error}") from error
         self._archs.setdefault(found, arch)
+        if named is not None:
+            self._places.setdefault(found, named.at)
         return found
 
     def _emulator(self, named: Node | None, arch: str) -> str:
@@ -117,8 +128,18 @@ class Surroundings:
         if self._settings.capabilities:
             return {emulator: self._written(self._archs.get(emulator, "")) for emulator in wanted}
         if unknown := [emulator for emulator in wanted if emulator not in self._caps]:
-            self._caps |= capabilities_of(unknown)
+            try:
+                self._caps |= capabilities_of(unknown)
+            except (EmulatorError, TimedOutError) as error:
+                raise self._placed(error) from error
         return {emulator: self._caps[emulator] for emulator in wanted}
+
+    def _placed(self, error: EmulatorError | TimedOutError) -> QsuperError:
+        """Give an emulator's error with the place that names the emulator, if one does."""
+        for emulator, at in self._places.items():
+            if str(error).startswith(f"{emulator}:"):
+                return type(error)(f"{at}: <emulator>: {error}")
+        return error
 
     def check_accel(self, root: Node, emulator: str, caps: Caps) -> None:
         """Check that the domain can have the accelerator that it asks for, or is told to take.

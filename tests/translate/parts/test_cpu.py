@@ -150,6 +150,10 @@ def test_what_is_added(inside: str, expected: str) -> None:
             "<cpu><model>a</model><feature name='x,y=z'/></cpu>",
             "vm.xml:3: <feature>: name='x,y=z' can't be a feature",
         ),
+        (  # QEMU takes it for `nx` switched off
+            "<cpu><model>a</model><feature name='-nx'/></cpu>",
+            "vm.xml:3: <feature>: name='-nx' can't be a feature",
+        ),
         (
             "<cpu><model>a</model><feature name='x'/><feature name='x'/></cpu>",
             "vm.xml:3: <feature>: feature 'x' is given twice",

@@ -20,7 +20,7 @@ from qsuper.translate.parts.hostmodel import HostModel, host_model, known_featur
 from qsuper.translate.site import Site
 
 _TYPE_SUFFIX: Final = re.compile(r"-(x86_64|i386|arm|riscv|riscv32|riscv64|[a-z0-9]+)-cpu")
-_NAME: Final = re.compile(r"[A-Za-z0-9_.+-]{1,100}", re.ASCII)
+_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}", re.ASCII)
 _SVE: Final = re.compile(r"sve[0-9]+", re.ASCII)
 _RENAMED: Final = {"pclmuldq": "pclmulqdq"}
 """libvirt's names of features that QEMU spells otherwise, beyond `_` for `-`."""

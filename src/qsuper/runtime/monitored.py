@@ -1,6 +1,7 @@
 """A domain as its QEMU's monitor shows it: where it stands, and commands to it."""
 
 import time
+from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
@@ -163,13 +164,13 @@ class Monitored(Listener):
         if name in _STATE_EVENTS or self.standing.state is State.UNRESPONSIVE:
             await self.refresh()
 
+    @abstractmethod
     def answers_again(self) -> None:
         """Take note that QEMU, which did not answer, does."""
-        raise NotImplementedError
 
+    @abstractmethod
     def react(self, event: str, data: Json) -> None:
         """Do what an event of QEMU's leads to, without waiting."""
-        raise NotImplementedError
 
     def answered_late(self) -> None:
         if self.standing.state is State.UNRESPONSIVE:

@@ -60,9 +60,13 @@ class ConfigError(QsuperError):
         self.at = at
         self.hint = plain(hint)
 
+    @property
+    def text(self) -> str:
+        """What is wrong, without where."""
+        return f"{self.args[0]} ({self.hint})" if self.hint else str(self.args[0])
+
     def __str__(self) -> str:
-        hint = f" ({self.hint})" if self.hint else ""
-        return f"{self.at}: {self.args[0]}{hint}"
+        return f"{self.at}: {self.text}"
 
 
 class ConfigErrors(QsuperError):

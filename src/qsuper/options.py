@@ -162,6 +162,7 @@ class Form(StrEnum):
     RAW = "raw"
 
 
+_PLAIN: Final = frozenset((str, int, bool))
 _BARE: Final = re.compile(r"[A-Za-z0-9_.:+-]+")  # can be nothing but the implied key's value
 
 
@@ -256,6 +257,8 @@ def _text(value: object) -> str:
 
 def _live(value: Value, numbers: Numbers | None) -> object:
     result: object = value
+    if type(value) in _PLAIN:  # most are; the match takes as long as all the rest
+        return result
     match value:
         case Handle():
             number = None if numbers is None else numbers[value.resource.name]
@@ -279,6 +282,9 @@ def _lived(props: Props, numbers: Numbers | None) -> dict[str, object]:
     result: dict[str, object] = {}
     for key, value in props.items():
         if value is None:
+            continue
+        if type(value) in _PLAIN:
+            result[key] = value
             continue
         if isinstance(value, AtLaunch) and _live(value, numbers) is None:
             continue

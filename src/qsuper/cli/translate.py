@@ -4,8 +4,9 @@ import argparse
 import json
 import shlex
 import sys
-import traceback
 from collections.abc import Iterator
+
+from msgspec.structs import replace
 
 from qsuper.cli import text
 from qsuper.cli.loading import add_elsewhere, add_files, settings, warn, warning
@@ -37,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     """Translate, without starting anything."""
     if args.format == "jsonl":
         return _lines(args)
-    group, notices = load_group(args.files, settings(args))
+    group, notices = load_group(args.files, _settings(args))
     if args.format == "shell":
         members = group.in_launch_order
         print("\n\n".join(_pasteable(member, args, len(members)) for member in members))
@@ -57,10 +58,14 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _settings(args: argparse.Namespace) -> Settings:
+    return replace(settings(args), is_to_run=False)
+
+
 def _lines(args: argparse.Namespace) -> int:
     """Answer for each file by itself; one that is wrong, or meets a bug, does not stop the rest."""
     status = 0
-    shared = settings(args)
+    shared = _settings(args)
     for path in args.files:
         answer: dict[str, object] = {"file": path}
         try:
@@ -69,11 +74,17 @@ def _lines(args: argparse.Namespace) -> int:
             answer["error"] = str(error)
             status = status or error.exit_status
         except Exception as error:  # noqa: BLE001 - a bug met by one file; shown, and the status tells
-            traceback.print_exc()
+            _print_traceback()
             answer["error"] = f"{path}: internal error: {error!r}"
             status = QsuperError.exit_status
         print(json.dumps(answer), flush=sys.stdout.isatty())
     return status
+
+
+def _print_traceback() -> None:
+    import traceback  # noqa: PLC0415 - 2 ms that a good file need not wait for
+
+    traceback.print_exc()
 
 
 def _answer(path: str, args: argparse.Namespace, shared: Settings) -> dict[str, object]:

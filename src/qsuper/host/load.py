@@ -1,6 +1,6 @@
 """From files to plans: read, find out what translation needs to know, translate."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -54,7 +54,10 @@ def load_domain(path: str, settings: Settings) -> LoadedDomain:
         UsageError: the settings or the configuration make no sense.
     """
     _, translation = translated(path, settings)
-    return LoadedDomain(translation.plan, translation.notices)
+    obstacles = translation.obstacles
+    if obstacles and settings.is_to_run:
+        raise ConfigErrors(list(obstacles))
+    return LoadedDomain(translation.plan, (*translation.notices, *_as_notices(obstacles)))
 
 
 def translated(path: str, settings: Settings) -> tuple[XmlFile, Translation]:
@@ -115,7 +118,9 @@ def load_found(found: tuple[Found, ...], settings: Settings) -> Loaded:
         except ConfigError as error:
             errors.append(error)
         else:
-            notices += translation.notices
+            if settings.is_to_run:
+                errors += translation.obstacles
+            notices += (*translation.notices, *_as_notices(translation.obstacles))
             judged.append(Judged(role=member.role, domain=translation.domain))
             members.append(
                 Member(
@@ -149,6 +154,12 @@ def _emulators(files: list[XmlFile], surroundings: Surroundings) -> dict[tuple[i
             lacks.append(error)
     _raise_all(lacks)
     return result
+
+
+def _as_notices(obstacles: tuple[ConfigError, ...]) -> Iterator[Notice]:
+    """Give the obstacles to a start as they are shown where nothing is started."""
+    for obstacle in obstacles:
+        yield Notice(obstacle.at, f"this can't be started: {obstacle.text}")
 
 
 def _raise_all(lacks: list[UnavailableError]) -> None:

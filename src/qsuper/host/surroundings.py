@@ -76,6 +76,8 @@ class Settings(Struct, frozen=True, kw_only=True, eq=False):
     """A directory with what another host has, in libvirt's and QEMU's own formats."""
     is_trusted: bool = True
     """Files may bring words for QEMU's command line, and an emulator."""
+    is_to_run: bool = True
+    """What qsuper can't start is an error; otherwise a notice."""
 
 
 class Surroundings:
@@ -164,37 +166,48 @@ class Surroundings:
             UsageError, ConfigError: the configuration, or a definition in the host directory.
         """
         firmware = self._firmware if _asks_for_firmware(root) else None
+        data = replace(
+            self._data,
+            firmware=firmware.descriptors if firmware else (),
+            now_s=int(time.time()),
+            utc_offset_s=time.localtime().tm_gmtoff,
+        )
+        if self._settings.host is None:
+            name = root.child_text("name") or ""
+            data = replace(data, nvram_dir=os.path.join(self._states, name, "nvram"))
+        return data, firmware.notices if firmware else ()
+
+    @cached_property
+    def _data(self) -> HostData:
+        """What is the same for all domains."""
         data = HostData(
             arch=self._arch,
             machine_id=machine_id(),
             networks=self._networks,
             pools=self._pools,
-            firmware=firmware.descriptors if firmware else (),
             force_tcg=self._settings.accel is Accel.TCG,
-            now_s=int(time.time()),
-            utc_offset_s=time.localtime().tm_gmtoff,
             hugepages=_REFERENCE_HUGEPAGES,
             numa_nodes=_REFERENCE_NUMA_NODES,
         )
         if self._settings.host is None:
-            state = paths.domain_state_dir(root.child_text("name") or "")
-            data = replace(
+            return replace(
                 data,
                 hugepages=hugepages(),
                 numa_nodes=numa_nodes(),
                 scsi_generic=scsi_generic(),
-                nvram_dir=os.path.join(state, "nvram"),
                 credentials_dir=os.path.join(paths.config_dir(), "credentials"),
             )
-        else:
-            data = replace(
-                data,
-                rendernode=_REFERENCE_RENDERNODE,
-                vsock_cid=_REFERENCE_VSOCK_CID,
-                swtpm_socket=_REFERENCE_SWTPM,
-                reference_scsi_generic=_REFERENCE_SCSI_GENERIC,
-            )
-        return data, firmware.notices if firmware else ()
+        return replace(
+            data,
+            rendernode=_REFERENCE_RENDERNODE,
+            vsock_cid=_REFERENCE_VSOCK_CID,
+            swtpm_socket=_REFERENCE_SWTPM,
+            reference_scsi_generic=_REFERENCE_SCSI_GENERIC,
+        )
+
+    @cached_property
+    def _states(self) -> str:
+        return paths.state_dir()
 
     @property
     def logs(self) -> LogLimits:

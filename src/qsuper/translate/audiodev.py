@@ -9,6 +9,11 @@ class AudioBackend(Device, frozen=True, kw_only=True):
 
     audio_id: int
 
+    @property
+    def goes_to_dbus(self) -> bool:
+        """Whether it plays to a display on D-Bus."""
+        return False
+
     def stem(self, context: Context) -> str | None:
         del context
         return f"audio{self.audio_id}"
@@ -26,6 +31,12 @@ def find_audio(context: Context, wanted: int | None) -> AudioBackend | None:
         if isinstance(device, AudioBackend) and wanted in (None, device.audio_id):
             return device
     return None
+
+
+def plays_to_dbus(context: Context, wanted: int) -> bool:
+    """Tell whether the back end with the id *wanted* is there and plays to D-Bus."""
+    found = find_audio(context, wanted)
+    return found is not None and found.goes_to_dbus
 
 
 def audiodev(context: Context, wanted: int | None) -> str | None:

@@ -18,7 +18,8 @@ from qsuper.caps import Caps
 from qsuper.errors import ConfigError
 from qsuper.location import Location
 from qsuper.options import Null, Option, Value
-from qsuper.translate.netstorage import RbdStorage
+from qsuper.translate.manner import Manner
+from qsuper.translate.netstorage import NetStorage, RbdStorage
 from qsuper.translate.node import Node
 from qsuper.translate.secret import Secret
 from qsuper.translate.site import HostData, Site
@@ -40,92 +41,6 @@ _INSTEAD: Final = {
 _BACKED: Final = ("qcow2", "qcow", "qed", "vmdk")
 _ENCRYPTED: Final = ("raw", "qcow2")
 _MASK: Final = "block-commit/arg-type/backing-mask-protocol"
-
-
-@unique
-class Cache(StrEnum):
-    """How writes are cached, `<driver cache=>`."""
-
-    DEFAULT = "default"
-    NONE = "none"
-    WRITETHROUGH = "writethrough"
-    WRITEBACK = "writeback"
-    DIRECTSYNC = "directsync"
-    UNSAFE = "unsafe"
-
-    @property
-    def is_direct(self) -> bool:
-        return self in (Cache.NONE, Cache.DIRECTSYNC)
-
-    @property
-    def has_write_cache(self) -> bool:
-        """Whether the guest sees a volatile write cache, which it has to flush."""
-        return self not in (Cache.WRITETHROUGH, Cache.DIRECTSYNC)
-
-    def props(self) -> dict[str, Value]:
-        """Give what every node gets of it."""
-        if self is Cache.DEFAULT:
-            return {}
-        return {"cache": {"direct": self.is_direct, "no-flush": self is Cache.UNSAFE}}
-
-
-@unique
-class Discard(StrEnum):
-    """What becomes of the guest's discards."""
-
-    UNMAP = "unmap"
-    IGNORE = "ignore"
-
-
-@unique
-class DetectZeroes(StrEnum):
-    """What becomes of zeroes that the guest writes."""
-
-    OFF = "off"
-    ON = "on"
-    UNMAP = "unmap"
-
-
-@unique
-class Aio(StrEnum):
-    """How the host does I/O, `<driver io=>`."""
-
-    THREADS = "threads"
-    NATIVE = "native"
-    IO_URING = "io_uring"
-
-
-class Manner(Struct, frozen=True, kw_only=True):
-    """How a chain of images is accessed."""
-
-    cache: Cache = Cache.DEFAULT
-    aio: Aio | None = None
-    discard: Discard | None = None
-    discard_no_unref: bool | None = None
-    detect_zeroes: DetectZeroes | None = None
-    """Of the top image only."""
-    is_floppy: bool = False
-
-    @classmethod
-    def parse(cls, driver: Node | None, *, is_floppy: bool = False) -> Self:
-        """Read it from the `<driver>` of a disk, if there is one."""
-        if driver is None:
-            return cls(is_floppy=is_floppy)
-        driver.ignore("max_bufsize")
-        return cls(
-            cache=driver.enum("cache", Cache, Cache.DEFAULT),
-            aio=driver.enum("io", Aio, None),
-            discard=driver.enum("discard", Discard, None),
-            discard_no_unref=driver.on_off("discard_no_unref"),
-            detect_zeroes=driver.enum("detect_zeroes", DetectZeroes, None),
-            is_floppy=is_floppy,
-        )
-
-    def zeroes(self) -> str | None:
-        """Give QEMU's value, which knows `unmap` only together with discard."""
-        if self.detect_zeroes is DetectZeroes.UNMAP and self.discard is not Discard.UNMAP:
-            return "on"
-        return None if self.detect_zeroes is None else str(self.detect_zeroes)
 
 
 @unique
@@ -159,6 +74,8 @@ class Encryption(Struct, frozen=True, kw_only=True):
         if engine is _Engine.QEMU and kind is not _EncryptionFormat.LUKS:
             raise node.error(f"QEMU can't decrypt format='{kind}'", hint="luks")
         secrets = tuple(Secret.parse(part) for part in node.children("secret"))
+        if any(secret.kind != "passphrase" for secret in secrets):
+            raise node.error("its <secret> must be of another type", hint="passphrase")
         if not secrets or (len(secrets) > 1 and engine is _Engine.QEMU):
             raise node.error("it needs one <secret>")
         return cls(format=str(kind), is_librbd=engine is _Engine.LIBRBD, secrets=secrets)
@@ -175,6 +92,8 @@ class Image(Struct, frozen=True, kw_only=True):
     slice: tuple[int, int] | None = None
     """Offset and size in bytes of the part of the storage that holds the image."""
     metadata_cache_bytes: int | None = None
+    data: "Image | None" = None
+    """Where a qcow2 image keeps its content, if not in itself."""
     backing: "Image | None" = None
     is_base: bool = False
     """Known to have no backing image: `<backingStore/>`."""
@@ -192,8 +111,10 @@ class Image(Struct, frozen=True, kw_only=True):
         if storage is None:
             node.accept("backingStore")
             return None
-        if kind is SourceType.DIR and image_format in (RAW, "fat"):
+        if kind is SourceType.DIR and image_format == "fat":
             image_format = RAW
+        elif kind is SourceType.DIR:
+            raise node.error("a directory is shown as format 'fat'", hint="<driver type='fat'/>")
         elif image_format not in _FORMATS:
             hint = _INSTEAD.get(image_format, f"one of {', '.join(_FORMATS)}")
             raise node.error(f"format '{image_format}' is not supported", hint=hint)
@@ -205,6 +126,7 @@ class Image(Struct, frozen=True, kw_only=True):
             format=image_format,
             encryption=_encryption(node, source),
             slice=_slice(source),
+            data=_data(source),
             backing=_backing(backing) if backing is not None and backing.has("type") else None,
             is_base=backing is not None and not backing.has("type"),
         )
@@ -212,12 +134,15 @@ class Image(Struct, frozen=True, kw_only=True):
     @property
     def length(self) -> int:
         """How many images the chain has."""
-        return 1 + (self.backing.length if self.backing is not None else 0)
+        parts = (self.data, self.backing)
+        return 1 + sum(part.length for part in parts if part is not None)
 
     def numbered(self, first: int) -> Self:
         """Name the nodes of the chain, `libvirt-N` for the top image, `libvirt-N+1` below."""
-        backing = self.backing.numbered(first + 1) if self.backing is not None else None
-        return replace(self, node=f"libvirt-{first}", backing=backing)
+        data = self.data.numbered(first + 1) if self.data is not None else None
+        below = first + 1 + (data.length if data is not None else 0)
+        backing = self.backing.numbered(below) if self.backing is not None else None
+        return replace(self, node=f"libvirt-{first}", data=data, backing=backing)
 
     def resolved(self, host: HostData) -> Self:
         """Find out where volumes of pools are.
@@ -225,31 +150,40 @@ class Image(Struct, frozen=True, kw_only=True):
         Raises:
             ConfigError: there is no such pool.
         """
+        data = self.data.resolved(host) if self.data is not None else None
         backing = self.backing.resolved(host) if self.backing is not None else None
         storage = self.storage.resolved(host)
-        return replace(self, storage=storage, backing=backing)
+        return replace(self, storage=storage, data=data, backing=backing)
 
     def problems(self, site: Site) -> Iterator[ConfigError]:
         """Give what is wrong with the chain."""
         yield from self.storage.problems(site)
+        if isinstance(self.storage, NetStorage):
+            driver = self.storage.props(self.node)["driver"]
+            if not site.caps.schema.has(f"blockdev-add/arg-type/+{driver}"):
+                yield self._error(f"this QEMU has no protocol '{driver}'")
         if self.encryption is not None:
-            is_rbd = isinstance(self.storage, RbdStorage)
-            if self.encryption.is_librbd and not is_rbd:
-                yield self._error("engine='librbd' is for protocol='rbd'")
-            kind = self.encryption.format
-            path = f"blockdev-add/arg-type/+rbd/encrypt/+{kind}"
-            if self.encryption.is_librbd and is_rbd and not site.caps.schema.has(path):
-                yield self._error(f"this QEMU's rbd can't decrypt format='{kind}'")
-            if self.format not in _ENCRYPTED:
-                yield self._error(f"format '{self.format}' can't be encrypted")
+            yield from self._encryption_problems(self.encryption, site)
+        if self.data is not None:
+            yield from self.data.problems(site)
+            if self.format != "qcow2" or self.data.format != RAW:
+                yield self._error("<dataStore> is a raw image of a qcow2 image")
         if self.metadata_cache_bytes is not None and self.format != "qcow2":
             yield self._error("<metadata_cache> is for format 'qcow2'")
         if isinstance(self.storage, DirStorage) and not self.is_readonly:
             yield self._error("QEMU's FAT directory can't be written to: <readonly/> is missing")
-        if self.format == RAW and self.backing is not None:
-            yield self._error("a raw image has no <backingStore>")
         if self.backing is not None:
             yield from self.backing.problems(site)
+
+    def _encryption_problems(self, encryption: Encryption, site: Site) -> Iterator[ConfigError]:
+        is_rbd, kind = isinstance(self.storage, RbdStorage), encryption.format
+        if encryption.is_librbd and not is_rbd:
+            yield self._error("engine='librbd' is for protocol='rbd'")
+        path = f"blockdev-add/arg-type/+rbd/encrypt/+{kind}"
+        if encryption.is_librbd and is_rbd and not site.caps.schema.has(path):
+            yield self._error(f"this QEMU's rbd can't decrypt format='{kind}'")
+        if self.format not in _ENCRYPTED:
+            yield self._error(f"format '{self.format}' can't be encrypted")
 
     def _error(self, message: str) -> ConfigError:
         return ConfigError(f"{self.storage.label or 'image'}: {message}", at=self.at)
@@ -281,6 +215,8 @@ class Image(Struct, frozen=True, kw_only=True):
         below = replace(manner, detect_zeroes=None)
         if self.backing is not None:
             yield from replace(self.backing, is_readonly=True).options(site, below)
+        if self.data is not None:
+            yield from replace(self.data, is_readonly=self.is_readonly).options(site, manner)
         storage = self._stored(manner)
         yield from storage.before(self.node, site)
         if self.encryption is not None and self.has_luks:
@@ -301,7 +237,7 @@ class Image(Struct, frozen=True, kw_only=True):
         if self.slice is not None and self._has_slice_node(site.caps):
             props = self._slice_props(*self.slice)
             props |= under_format if has_format_node else common
-            yield Option.json("blockdev", props)
+            yield Option.json("blockdev", props | manner.cache.props())
         if has_format_node:
             props = {"node-name": f"{self.node}-format"}
             props |= common | manner.cache.props() | self._format_props(site.caps, manner)
@@ -352,6 +288,7 @@ class Image(Struct, frozen=True, kw_only=True):
         if self.format == "qcow2":
             props["discard-no-unref"] = manner.discard_no_unref
             props["cache-size"] = self.metadata_cache_bytes
+            props["data-file"] = self.data.top(caps) if self.data is not None else None
         if self.backing is not None:
             props["backing"] = self.backing.top(caps)
         elif self.is_base and self.format in _BACKED:
@@ -361,21 +298,30 @@ class Image(Struct, frozen=True, kw_only=True):
 
 def _encryption(node: Node, source: Node) -> Encryption | None:
     """Read it where it may stand: in the source, or as of old beside it."""
-    for place in (source, node):
-        found = place.child("encryption")
-        if found is not None:
-            return Encryption.parse(found)
-    return None
+    inner, outer = source.child("encryption"), node.child("encryption")
+    if inner is not None and outer is not None:
+        raise outer.error("there is one in the <source>, too", hint="remove one")
+    found = inner if inner is not None else outer
+    return Encryption.parse(found) if found is not None else None
+
+
+def _data(source: Node) -> Image | None:
+    node = source.child("dataStore")
+    if node is None:
+        return None
+    image_format = node.required_child("format")
+    image = Image.parse(node, node.enum("type", SourceType), image_format.required("type"))
+    if image is None:
+        raise node.error("<source> is missing")
+    return image
 
 
 def _slice(source: Node) -> tuple[int, int] | None:
     slices = source.child("slices")
-    if slices is None:
-        return None
-    part = slices.required_child("slice")
-    if part.get("type") != "storage":
-        raise part.error("type='storage' is the only one")
-    return part.required_integer("offset", low=0), part.required_integer("size", low=1)
+    for part in slices.children("slice") if slices is not None else ():
+        if part.get("type") == "storage":
+            return part.required_integer("offset", low=0), part.required_integer("size", low=1)
+    return None
 
 
 def _backing(node: Node) -> Image:

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 from qsuper.options import Option, Props
 from qsuper.plan import Command, LaunchPlan, PlugCpu
-from qsuper.translate.families import FAMILIES
-from qsuper.translate.model import Context, Device
+from qsuper.translate.families import in_order
+from qsuper.translate.model import Context, Domain
 from qsuper.translate.parts.memory import ram_id
 
 
@@ -24,7 +24,7 @@ def build(context: Context) -> LaunchPlan:
         arch=context.site.arch,
         emulator=domain.emulator or "",
         options=tuple(overridden(option) for option in _options(context)),
-        env={**domain.clock.env, **domain.passthrough.env},
+        env=_env(domain),
         consoles=tuple(
             console for device in domain.devices for console in device.consoles(context)
         ),
@@ -37,6 +37,13 @@ def build(context: Context) -> LaunchPlan:
         meeting=domain.fabric.meeting(context.site),
         has_sandbox=context.site.caps.has_sandbox,
     )
+
+
+def _env(domain: Domain) -> dict[str, str]:
+    env = dict(domain.clock.env)
+    for device in domain.devices:
+        env |= device.env
+    return {**env, **domain.passthrough.env}
 
 
 def _options(context: Context) -> Iterator[Option]:
@@ -79,7 +86,7 @@ def _head(context: Context) -> Iterator[Option]:
     yield from domain.iothreads.options()
     yield from domain.throttle.options()
     yield from domain.memory.cell_options(site, numa=domain.numa, domain=domain.name)
-    yield from domain.numa.options()
+    yield from domain.numa.options(is_by_size=domain.memory.is_by_size(site, domain.numa))
     yield from domain.fabric.numa_options(site, cpus=domain.vcpu.maximum)
 
 
@@ -102,15 +109,6 @@ def _setup(context: Context) -> Iterator[Command | PlugCpu]:
     yield from domain.vcpu.setup()
     for device in in_order(domain.devices):
         yield from device.setup(context)
-
-
-def in_order(devices: tuple[Device, ...]) -> list[Device]:
-    """Sort by family, as the command line wants it."""
-    return sorted(devices, key=_place)
-
-
-def _place(device: Device) -> int:
-    return next(number for number, family in enumerate(FAMILIES) if isinstance(device, family))
 
 
 def _machine_props(context: Context) -> Props:

@@ -16,11 +16,13 @@ from msgspec.structs import replace
 from qsuper.caps import Caps
 from qsuper.errors import ConfigError
 from qsuper.location import Location
-from qsuper.options import Handle, Option, UnixListener, Value
+from qsuper.options import Access, Handle, Option, UnixListener, Value
 from qsuper.plan import Console, ConsoleKind
 from qsuper.translate.display import Display, DisplayKind
+from qsuper.translate.fdset import fdset_options, fdset_path
 from qsuper.translate.model import Context
 from qsuper.translate.node import Node
+from qsuper.translate.seclabel import accept_labels
 
 TLS_DIR: Final = "/etc/pki/libvirt-chardev"
 """Where libvirt keeps the certificates of character devices."""
@@ -119,6 +121,7 @@ class Chardev(Struct, frozen=True, kw_only=True):
             ConfigError: the type is unknown, or a value is no good.
         """
         kind = node.enum("type", ChardevKind, ChardevKind.PTY)
+        _refuse_more(node, kind)
         protocol, log = node.child("protocol"), node.child("log")
         telnet = (
             protocol is not None
@@ -132,7 +135,7 @@ class Chardev(Struct, frozen=True, kw_only=True):
             log_append=log.on_off("append") if log is not None else None,
         )
         for source in node.children("source"):
-            source.accept("seclabel")
+            accept_labels(source)
             result = result.with_source(source)
         return result
 
@@ -240,13 +243,17 @@ class Chardev(Struct, frozen=True, kw_only=True):
         ident = ident or f"char{alias}"
         if self.tls:
             yield Option.json("object", self._credentials(ident))
+        if self.kind is ChardevKind.FILE:
+            yield from fdset_options(f"{alias}-source", self.path, _access(self.append))
+        if self.log:
+            yield from fdset_options(f"{alias}-log", self.log, _access(self.log_append))
         backend = device_backend if self.kind is ChardevKind.DEV else self.backend
         props: dict[str, Value] = {"backend": backend, "id": ident}
         props |= self._props(alias, caps, spice)
         if self.tls:
             props["tls-creds"] = f"obj{ident}_tls0"
         if self.log:
-            props |= {"logfile": self.log, "logappend": self.log_append}
+            props |= {"logfile": fdset_path(f"{alias}-log"), "logappend": True}
         yield Option.keyed("chardev", props, implied="backend")
 
     def _credentials(self, ident: str) -> Mapping[str, Value]:
@@ -264,7 +271,7 @@ class Chardev(Struct, frozen=True, kw_only=True):
             case ChardevKind.DEV | ChardevKind.PIPE:
                 props = {"path": self.path}
             case ChardevKind.FILE:
-                props = {"path": self.path, "append": self.append}
+                props = {"path": fdset_path(f"{alias}-source"), "append": True}
             case ChardevKind.UDP:
                 props = {
                     "host": self.host or None,
@@ -284,7 +291,7 @@ class Chardev(Struct, frozen=True, kw_only=True):
             case ChardevKind.SPICEPORT | ChardevKind.DBUS:
                 props = {"name": self.channel}
             case ChardevKind.VDAGENT:
-                props = {"name": spice, "clipboard": self.clipboard, "mouse": self.mouse}
+                props = {"name": "vdagent", "clipboard": self.clipboard, "mouse": self.mouse}
             case _:
                 pass
         return props
@@ -324,6 +331,11 @@ class Chardev(Struct, frozen=True, kw_only=True):
         )
 
 
+def _access(append: bool | None) -> Access:  # noqa: FBT001 - the attribute, not a switch
+    """How a file is opened that QEMU itself only adds to."""
+    return Access.APPEND if append else Access.WRITE
+
+
 def _has_spice(context: Context) -> bool:
     return any(
         isinstance(device, Display) and device.KIND is DisplayKind.SPICE
@@ -336,8 +348,16 @@ def _mouse(node: Node) -> bool:
     return node.enum("mode", _Mouse) is _Mouse.CLIENT
 
 
-def _reconnect(node: Node) -> int:
-    if not node.yes_no("enabled"):
+def _refuse_more(node: Node, kind: ChardevKind) -> None:
+    most = 2 if kind is ChardevKind.UDP else 1
+    for tag, count in (("source", most), ("protocol", 1)):
+        if len(list(node.children(tag))) > count:
+            raise node.error(f"there are too many <{tag}>", hint=f"at most {count}")
+
+
+def _reconnect(node: Node) -> int | None:
+    is_enabled = node.yes_no("enabled")
+    if not is_enabled:
         node.ignore("timeout")
-        return 0
+        return None if is_enabled is None else 0
     return node.required_integer("timeout", low=1, high=(1 << 31) // 1000 - 1)

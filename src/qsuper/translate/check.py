@@ -26,8 +26,9 @@ def notices(context: Context) -> Iterator[Notice]:
         yield Notice(domain.at, "the emulator was built without seccomp: it runs with no sandbox")
     yield from domain.cpu.notices()
     yield from domain.numa.notices(context.site)
+    yield from domain.tuning.notices()
     has_balloon = any(device.takes_memory for device in domain.devices)
-    yield from domain.memory.notices(has_balloon=has_balloon)
+    yield from domain.memory.notices(context.site, numa=domain.numa, has_balloon=has_balloon)
     yield from domain.sysinfo.notices()
     yield from domain.passthrough.notices()
     yield from domain.fabric.notices(context.site, on_crash=domain.lifecycle.lifecycle.on_crash)
@@ -35,10 +36,21 @@ def notices(context: Context) -> Iterator[Notice]:
         yield from device.notices(context)
 
 
+def obstacles(context: Context) -> Iterator[ConfigError]:
+    """Give what keeps the domain from being started."""
+    yield from context.domain.os.obstacles()
+    yield from context.domain.features.obstacles(context.site)
+    for device in context.domain.devices:
+        yield from device.obstacles(context)
+
+
 def _problems(context: Context) -> Iterator[ConfigError]:
     domain, site = context.domain, context.site
-    yield from domain.os.problems(site, features=domain.features)
+    yield from domain.os.problems(site, features=domain.features, has_serial=context.has("serial"))
     yield from domain.vcpu.problems(site)
+    yield from domain.tuning.problems(
+        cpus=domain.vcpu.maximum, threads=domain.iothreads.ids, is_kvm=domain.is_kvm
+    )
     yield from domain.numa.problems(site, vcpu=domain.vcpu)
     plugged_bytes = sum(device.plugged_bytes for device in domain.devices)
     yield from domain.memory.problems(site, numa=domain.numa, plugged_bytes=plugged_bytes)
@@ -48,7 +60,7 @@ def _problems(context: Context) -> Iterator[ConfigError]:
         has_cells=bool(domain.numa.cells),
         has_backing=domain.memory.backing.says_what,
     )
-    yield from domain.cpu.problems(site)
+    yield from domain.cpu.problems(site, features=domain.features, clock=domain.clock)
     yield from domain.features.problems(site)
     yield from domain.clock.problems(site)
     yield from domain.pm.problems(site)

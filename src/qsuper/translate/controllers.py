@@ -7,14 +7,14 @@ Source: libvirt `virDomainControllerInsertPreAlloced`.
 
 from typing import Final
 
-from qsuper.errors import ConfigError
-from qsuper.location import Location
-from qsuper.translate.model import Device, Need
+from qsuper.translate.model import Device
+from qsuper.translate.node import Node
 
 Devices = tuple[Device, ...]
 
 UNINDEXED: Final = -1
 """The index of a controller that the file leaves without one."""
+_SCSI_WORDS: Final = ("queues", "cmd_per_lun", "max_sectors", "ioeventfd", "iothread")
 
 
 def inserted(devices: Devices, new: Device) -> Devices:
@@ -40,17 +40,15 @@ def inserted(devices: Devices, new: Device) -> Devices:
     return (*devices[:place], new, *devices[place:])
 
 
-def supply(families: tuple[type[Device], ...], need: Need, at: Location) -> Device:
-    """Make the controller that *need* asks for.
-
-    Raises:
-        ConfigError: no family has such a controller.
-    """
-    for family in families:
-        made = family.supplied(need, at)
-        if made is not None:
-            return made
-    raise ConfigError(f"a {need.kind} controller is needed and not supported", at=at)
+def refuse_scsi_words(driver: Node | None) -> None:
+    """Refuse what of `<driver>` is only for virtio-scsi."""
+    if driver is None:
+        return
+    for name in _SCSI_WORDS:
+        if driver.get(name) is not None:
+            raise driver.error(f"{name}= is for virtio-scsi controllers only")
+    if driver.child("iothreads") is not None:
+        raise driver.error("<iothreads> is for virtio-scsi controllers only")
 
 
 def _is_companion(device: Device, new: Device) -> bool:

@@ -12,10 +12,9 @@ from msgspec.structs import replace
 
 from qsuper.errors import ConfigError, ConfigErrors
 from qsuper.translate.boot import boot_problems
-from qsuper.translate.controllers import UNINDEXED, Devices, inserted, supply
-from qsuper.translate.families import FAMILIES
+from qsuper.translate.controllers import UNINDEXED, Devices, inserted
+from qsuper.translate.families import additions, ordered, supply
 from qsuper.translate.model import Context, Device, Domain, Need
-from qsuper.translate.parse import ordered
 from qsuper.translate.parts.features import Ioapic
 from qsuper.translate.remapping import needs_remapping
 from qsuper.translate.site import HostData
@@ -43,7 +42,9 @@ def fill_in(context: Context) -> Context:
     if errors:
         raise ConfigErrors(errors)
     domain = context.domain
-    firmware = domain.os.defaulted(context.site, name=domain.name, pm=domain.pm)
+    firmware = domain.os.defaulted(
+        context.site, name=domain.name, pm=domain.pm, features=domain.features
+    )
     memory = domain.memory
     plugged_bytes = sum(device.plugged_bytes for device in domain.devices)
     left_bytes = (memory.size_bytes or 0) - plugged_bytes
@@ -51,11 +52,12 @@ def fill_in(context: Context) -> Context:
         domain.vcpu, at=memory.node, slots=memory.slots, size_bytes=left_bytes
     )
     features = domain.features
-    if needs_remapping(context) and features.ioapic is None:
+    remaps = needs_remapping(context) or any(dev.remaps_interrupts for dev in domain.devices)
+    if remaps and features.ioapic is None:
         features = replace(features, ioapic=Ioapic.QEMU)
     context = replace(context, domain=replace(domain, os=firmware, numa=numa, features=features))
     context = _with(context, _indexed(context.domain.devices))
-    for family in FAMILIES:
+    for family in additions(context):
         for device in family.missing(context):
             context = _with(context, inserted(context.domain.devices, device))
     context = _defaulted(context)
@@ -126,7 +128,7 @@ def _with_implied(context: Context) -> Devices:
         for index in _indexes(need):
             if (need.kind, index) not in have:
                 have.add((need.kind, index))
-                made = supply(FAMILIES, replace(need, index=index), device.at)
+                made = supply(replace(need, index=index), device.at)
                 devices = inserted(devices, made)
     return devices
 

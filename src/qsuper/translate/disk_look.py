@@ -11,9 +11,10 @@ from typing import Final, Self
 from msgspec import Struct, field
 
 from qsuper.options import Value
-from qsuper.translate.disk_target import DiskBus
+from qsuper.translate.disk_target import DiskBus, DiskKind
 from qsuper.translate.node import Node
 from qsuper.translate.virtio import VirtioModel, VirtioOptions
+from qsuper.translate.vq_mapping import VqMapping
 
 _SERIAL: Final = re.compile(r"[A-Za-z0-9_ .+-]*")
 _WWN: Final = re.compile(r"[0-9a-fA-F]{16}")
@@ -52,9 +53,9 @@ class _Translation(StrEnum):
 class Geometry(Struct, frozen=True, kw_only=True):
     """`<geometry>`: cylinders, heads and sectors."""
 
-    cylinders: int
-    heads: int
-    sectors: int
+    cylinders: int | None
+    heads: int | None
+    sectors: int | None
     translation: str | None = None
 
     @classmethod
@@ -62,9 +63,9 @@ class Geometry(Struct, frozen=True, kw_only=True):
         """Read `<geometry cyls= heads= secs= trans=>`."""
         translation = node.enum("trans", _Translation, None)
         return cls(
-            cylinders=node.required_integer("cyls", low=1, high=0xFFFFFFFF),
-            heads=node.required_integer("heads", low=1, high=0xFFFFFFFF),
-            sectors=node.required_integer("secs", low=1, high=0xFFFFFFFF),
+            cylinders=node.integer("cyls", low=0, high=0xFFFFFFFF) or None,
+            heads=node.integer("heads", low=0, high=0xFFFFFFFF) or None,
+            sectors=node.integer("secs", low=0, high=0xFFFFFFFF) or None,
             translation=None if translation is None else str(translation),
         )
 
@@ -114,11 +115,20 @@ class Look(Struct, frozen=True, kw_only=True):
             logical_block_bytes=blocks[0],
             physical_block_bytes=blocks[1],
             discard_granularity_bytes=blocks[2],
-            rotation_rate=target.integer("rotation_rate", low=1, high=0xFFFE),
+            rotation_rate=target.integer("rotation_rate", low=0, high=0xFFFF) or None,
             is_removable=target.on_off("removable"),
             error_policy=driver.enum("error_policy", ErrorPolicy, None) if driver else None,
             rerror_policy=None if rerror is None else str(rerror),
         )
+
+    @property
+    def has_block_sizes(self) -> bool:
+        sizes = (self.logical_block_bytes, self.physical_block_bytes)
+        return any(sizes) or self.discard_granularity_bytes is not None
+
+    @property
+    def has_policies(self) -> bool:
+        return self.error_policy is not None or self.rerror_policy is not None
 
     def props(self, bus: DiskBus) -> dict[str, Value]:
         """Give the front end's props."""
@@ -149,8 +159,11 @@ class Look(Struct, frozen=True, kw_only=True):
         name = "enospc" if write is ErrorPolicy.ENOSPACE else write
         return {"werror": None if name is None else str(name), "rerror": read}
 
-    def misfits(self, bus: DiskBus, *, is_lun: bool) -> Iterator[str]:
+    def misfits(self, bus: DiskBus, kind: DiskKind) -> Iterator[str]:
         """Give what does not go with the bus."""
+        is_lun = kind is DiskKind.LUN
+        if is_lun and (self.serial or self.wwn is not None):
+            yield "device='lun' has its own <serial> and <wwn>"
         if self.vendor is not None and (bus is not DiskBus.SCSI or is_lun):
             yield "only SCSI disks have a <vendor>"
         if self.product is not None:
@@ -162,13 +175,15 @@ class Look(Struct, frozen=True, kw_only=True):
             yield "only SCSI and IDE disks have a <wwn>"
         if self.serial and bus is DiskBus.SD:
             yield "an SD card has no <serial>"
-        yield from self._misfit_geometry(bus)
-        if self.rotation_rate is not None and bus not in _WITH_IDENTITY:
-            yield "only SCSI, IDE and SATA disks have a rotation_rate"
+        yield from self._misfit_mechanics(bus, kind)
         if self.is_removable is not None and bus not in (DiskBus.USB, DiskBus.SCSI):
             yield "removable= is for USB and SCSI disks"
 
-    def _misfit_geometry(self, bus: DiskBus) -> Iterator[str]:
+    def _misfit_mechanics(self, bus: DiskBus, kind: DiskKind) -> Iterator[str]:
+        if self.rotation_rate is not None and kind is not DiskKind.DISK:
+            yield "rotation_rate= is for device='disk'"
+        if self.rotation_rate is not None and bus not in _WITH_IDENTITY:
+            yield "only SCSI, IDE and SATA disks have a rotation_rate"
         if self.geometry is not None and bus in (DiskBus.USB, DiskBus.SD):
             yield f"a disk with bus='{bus}' has no <geometry>"
         elif self.geometry is not None and self.geometry.translation and bus is not DiskBus.IDE:
@@ -203,7 +218,7 @@ def _inquiry(node: Node, tag: str, longest: int) -> str | None:
         raise found.error("only printable ASCII characters are allowed")
     if len(found.text) > longest:
         raise found.error(f"it is longer than {longest} characters")
-    return found.text
+    return found.text or None
 
 
 class VirtioBlock(Struct, frozen=True, kw_only=True):
@@ -216,8 +231,7 @@ class VirtioBlock(Struct, frozen=True, kw_only=True):
     queues: int | None = None
     queue_size: int | None = None
     iothread: int | None = None
-    mapping: tuple[tuple[int, tuple[int, ...]], ...] = ()
-    """(I/O thread, queues it serves); no queues: all are dealt round-robin."""
+    mapping: VqMapping = VqMapping()
 
     @classmethod
     def parse(cls, node: Node, driver: Node | None) -> Self:
@@ -229,28 +243,22 @@ class VirtioBlock(Struct, frozen=True, kw_only=True):
         model = node.enum("model", VirtioModel, VirtioModel.VIRTIO)
         if driver is None:
             return cls(model=model)
-        threads = driver.child("iothreads")
-        mapping = tuple(_served(part) for part in threads.children("iothread")) if threads else ()
         return cls(
             model=model,
             options=VirtioOptions.parse(driver),
             ioeventfd=driver.on_off("ioeventfd"),
             event_idx=driver.on_off("event_idx"),
-            queues=driver.integer("queues", low=1, high=1024),
+            queues=driver.integer("queues", low=0, high=1024) or None,
             queue_size=driver.integer("queue_size", low=1, high=1024),
             iothread=driver.integer("iothread", low=1),
-            mapping=mapping,
+            mapping=VqMapping.parse(driver),
         )
 
     def props(self) -> dict[str, Value]:
         """Give the front end's props."""
-        mapping: list[Value] = [
-            {"iothread": f"iothread{thread}", "vqs": list(queues) or None}
-            for thread, queues in self.mapping
-        ]
         return {
             "iothread": f"iothread{self.iothread}" if self.iothread else None,
-            "iothread-vq-mapping": mapping or None,
+            "iothread-vq-mapping": self.mapping.value,
             "ioeventfd": self.ioeventfd,
             "event_idx": self.event_idx,
             "num-queues": self.queues,
@@ -260,25 +268,11 @@ class VirtioBlock(Struct, frozen=True, kw_only=True):
 
     def misfits(self) -> Iterator[str]:
         """Give what is wrong with the dealing of queues to I/O threads."""
-        served = [queue for _, queues in self.mapping for queue in queues]
-        if not served:
-            return
-        if not all(queues for _, queues in self.mapping):
-            yield "either all I/O threads have their queues listed, or none has"
-        if len(set(served)) != len(served):
-            yield "a queue has two I/O threads"
-        for queue in set(served) ^ set(range(self.queues or 0)):
-            state = "has no I/O thread" if queue < (self.queues or 0) else "does not exist"
-            yield f"queue {queue} {state}"
+        yield from self.mapping.misfits(self.queues)
 
     @property
     def iothreads(self) -> Iterator[int]:
         """The I/O threads it names."""
         if self.iothread is not None:
             yield self.iothread
-        yield from (thread for thread, _ in self.mapping)
-
-
-def _served(node: Node) -> tuple[int, tuple[int, ...]]:
-    queues = (queue.required_integer("id", low=0) for queue in node.children("queue"))
-    return node.required_integer("id", low=1), tuple(queues)
+        yield from self.mapping.threads

@@ -138,6 +138,14 @@ def misplaced(kind: DiskKind, bus: DiskBus, target: Target, *, is_readonly: bool
         yield f"a disk with bus='{bus}' can't be <readonly>"
 
 
+def misdriven(bus: DiskBus, place: DriveAddress) -> Iterator[str]:
+    """Give what of a drive's address its controller has not."""
+    if place.bus and bus in (DiskBus.SATA, DiskBus.SCSI, DiskBus.FDC):
+        yield f"a {bus} controller has one bus, number 0"
+    if place.target and bus in (DiskBus.IDE, DiskBus.SATA, DiskBus.FDC):
+        yield f"a drive on bus='{bus}' has target 0"
+
+
 def controller_model(context: Context, bus: str, index: int) -> str | None:
     """Give the model of the controller *index*; None without one."""
     for device in context.devices("controller"):

@@ -1,4 +1,4 @@
-"""Host devices by `-add-fd`: opened for QEMU, which finds them as `/dev/fdset/N`."""
+"""Files of the host by `-add-fd`: opened for QEMU, which finds them as `/dev/fdset/N`."""
 
 import zlib
 from collections.abc import Iterator
@@ -11,13 +11,13 @@ _COUNT: Final = 1 << 20
 
 
 def fdset_path(name: str) -> str:
-    """Give the path by which QEMU finds the device that was opened as *name*."""
+    """Give the path by which QEMU finds the file that was opened as *name*."""
     return f"/dev/fdset/{_number(name)}"
 
 
-def fdset_options(name: str, path: str) -> Iterator[Option]:
-    """Give the option that hands over the device at *path*; *name* is unique in the domain."""
-    device = OpenFile(name=name, path=path, access=Access.DEVICE)
+def fdset_options(name: str, path: str, access: Access = Access.DEVICE) -> Iterator[Option]:
+    """Give the option that hands over the file at *path*; *name* is unique in the domain."""
+    device = OpenFile(name=name, path=path, access=access)
     handle = Handle(resource=device, shown=f"<{path}>")
     yield Option.keyed("add-fd", {"set": _number(name), "fd": handle, "opaque": name})
 

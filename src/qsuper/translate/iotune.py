@@ -63,6 +63,8 @@ class Iotune(Struct, frozen=True, kw_only=True):
                     f"<total_{kind}> excludes <read_{kind}> and <write_{kind}>", hint="remove one"
                 )
         group = node.child(_GROUP)
+        if group is not None and not limits:
+            raise group.error("a group needs limits", hint="such as <total_bytes_sec>")
         return cls(limits=tuple(limits.items()), group=group.text if group is not None else None)
 
     def setup(self, device: str) -> Iterator[Command]:

@@ -7,6 +7,7 @@ from typing import Final, Self
 
 from msgspec import Struct
 
+from qsuper.errors import ConfigError
 from qsuper.location import Location, Notice
 from qsuper.options import AtLaunch
 from qsuper.translate.model import Context
@@ -34,6 +35,7 @@ class Listen(Struct, frozen=True, kw_only=True):
     socket: str = ""
     """Empty: one in the runtime directory."""
     network: str = ""
+    is_alone: bool = True
 
     @classmethod
     def parse(cls, node: Node) -> Self:
@@ -45,7 +47,12 @@ class Listen(Struct, frozen=True, kw_only=True):
                 return cls(kind=ListenKind.SOCKET, socket=node.resolve(old_socket))
             return cls(address=_address(node, old_address or LOCALHOST))
         first = listens[0]
+        if old_socket:  # it stands for a <listen> before the others
+            return cls(kind=ListenKind.SOCKET, socket=node.resolve(old_socket))
         kind = first.enum("type", ListenKind)
+        for name, only in (("network", ListenKind.NETWORK), ("socket", ListenKind.SOCKET)):
+            if first.get(name) is not None and kind is not only:
+                raise first.error(f"{name}= is for type='{only}'", hint="remove it")
         address = first.get("address") if kind is not ListenKind.SOCKET else None
         if address and old_address and address != old_address:
             raise node.error(
@@ -57,7 +64,15 @@ class Listen(Struct, frozen=True, kw_only=True):
             address=_address(first, address or old_address or LOCALHOST),
             socket=(first.file("socket") or "") if kind is ListenKind.SOCKET else "",
             network=first.required("network") if kind is ListenKind.NETWORK else "",
+            is_alone=len(listens) == 1,
         )
+
+    def problems(self, at: Location) -> Iterator[ConfigError]:
+        """Give an error where the display has several."""
+        if not self.is_alone:
+            yield ConfigError(
+                "<graphics>: QEMU has one <listen> for each", at=at, hint="remove one"
+            )
 
     def on(self, context: Context) -> str:
         """Give the address: the file's own, or the host's on a network."""

@@ -1,7 +1,7 @@
 """The domain as the passes see it: parts, devices, and the surroundings they are judged in."""
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import ClassVar, Self
 
 from msgspec import Struct
@@ -25,6 +25,7 @@ from qsuper.translate.parts.passthrough import Passthrough
 from qsuper.translate.parts.pm import Pm
 from qsuper.translate.parts.sysinfo import Sysinfo
 from qsuper.translate.parts.throttle import Throttle
+from qsuper.translate.parts.tuning import Tuning
 from qsuper.translate.parts.vcpu import Vcpu
 from qsuper.translate.places import Address, Bus, PciAddress, PciKind, PciModel
 from qsuper.translate.site import Site
@@ -52,6 +53,7 @@ class Domain(Struct, frozen=True, kw_only=True):
     passthrough: Passthrough
     iothreads: Iothreads
     throttle: Throttle = Throttle()
+    tuning: Tuning = Tuning()
     fabric: Fabric
     devices: tuple["Device", ...] = ()
     """By element in the order of FAMILIES, within an element in the order of definition."""
@@ -83,7 +85,7 @@ class Device(AbstractStruct, frozen=True, kw_only=True):
 
     The passes call, in this order: `claims`, `parse`; `missing`, `defaulted`, `implied` (defaults);
     `pci_kind`, `pci_preferred`, `bus` (addresses); `stem` (aliases); `boot_class` (boot order);
-    `problems`, `notices` (check); `machine_props`, `options` (build).
+    `problems`, `notices`, `obstacles` (check); `machine_props`, `options` (build).
     """
 
     TAG: ClassVar[str]
@@ -242,6 +244,11 @@ class Device(AbstractStruct, frozen=True, kw_only=True):
         del context
         return iter(())
 
+    def obstacles(self, context: Context) -> Iterator[ConfigError]:
+        """Give what of the device qsuper can't start, though it knows the command line."""
+        del context
+        return iter(())
+
     @property
     def plugged_bytes(self) -> int:
         """How much of `<memory>` the device brings: dimm, nvdimm, virtio-mem."""
@@ -253,9 +260,19 @@ class Device(AbstractStruct, frozen=True, kw_only=True):
         return False
 
     @property
+    def remaps_interrupts(self) -> bool:
+        """Whether the device needs an I/O APIC of QEMU's own."""
+        return False
+
+    @property
     def takes_memory(self) -> bool:
         """Whether the device can take memory from the guest and give it back."""
         return False
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        """What the device needs in QEMU's environment."""
+        return {}
 
     def machine_props(self, context: Context) -> Props:
         """Give what the device adds to `-machine`: iommu, nvdimm, pcspk-audiodev, graphics."""
@@ -325,6 +342,8 @@ class Translation(Struct, frozen=True):
 
     plan: LaunchPlan
     notices: tuple[Notice, ...]
+    obstacles: tuple[ConfigError, ...]
+    """What keeps the plan from being started; for whoever only shows it, a notice."""
     domain: Domain
     """With all defaults, addresses and aliases filled in."""
     site: Site

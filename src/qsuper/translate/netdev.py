@@ -18,6 +18,7 @@ from qsuper.translate.model import Context
 from qsuper.translate.node import Node
 
 _MAX_FORWARDS: Final = 1024  # each is a word of the command line, which has a limit
+_SLIRP_IPV6_PREFIX: Final = 64
 _MAX_SLIRP_PREFIX: Final = 27  # QEMU's own addresses must fit
 
 
@@ -79,6 +80,8 @@ class UserNet(Netdev, frozen=True, kw_only=True):
             else:
                 _once(ip, ipv6)
                 ipv6, ipv6_prefix = str(address), prefix or None
+                if prefix not in (0, _SLIRP_IPV6_PREFIX):
+                    raise ip.error(f"prefix='{prefix}' is not what QEMU has", hint="64")
         forwards = tuple(word for part in node.children("portForward") for word in _forwards(part))
         if len(forwards) > _MAX_FORWARDS:
             raise node.error(
@@ -103,10 +106,12 @@ class TapNet(Netdev, frozen=True, kw_only=True):
 
     bridge: str | None = None
     ifname: str | None = None
+    direct: str | None = None
+    """A network card of the host, of which the device is a part (macvtap)."""
 
     def props(self, plug: Plug, context: Context) -> Props:
         del context
-        where = self.bridge or self.ifname or "tap"
+        where = f"on {self.direct}" if self.direct else self.bridge or self.ifname or "tap"
         taps = [
             Handle(
                 resource=Tap(
@@ -198,10 +203,12 @@ def parse_vhost_user(node: Node) -> Netdev:
     source = node.required_child("source")
     if source.required("type") != "unix":
         raise source.error(f"type='{source.get('type')}' is not supported", hint="unix")
-    mode = source.required("mode")
+    mode = source.get("mode") or "client"
     if mode not in ("server", "client"):
         raise source.error(f"mode='{mode}' is unknown", hint="server or client")
     reconnect = source.child("reconnect")
+    if reconnect is not None and mode == "server":
+        raise reconnect.error("it is for mode='client'", hint="remove it")
     seconds: int | None = None
     if reconnect is not None:
         enabled = reconnect.yes_no("enabled")

@@ -3,6 +3,7 @@
 Source: libvirt `formatdomain.rst`, `<source protocol=>`; QEMU `qapi/block-core.json`.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -14,6 +15,8 @@ from qsuper.translate.secret import Auth, Secret
 from qsuper.translate.site import Site
 from qsuper.translate.storage import Storage
 
+_UNSAFE: Final = re.compile(r"[^A-Za-z0-9_.!~*'()/;:@&=+$,-]+")
+"""What a URL writes with percent signs."""
 NBD_TLS_DIR: Final = "/etc/pki/libvirt-nbd"
 """Where libvirt keeps the certificates of NBD clients."""
 
@@ -121,8 +124,7 @@ class RbdStorage(NetStorage, frozen=True, kw_only=True):
     """Of the image, then of those below it."""
 
     def props(self, node: str) -> dict[str, Value]:
-        pool, _, rest = self.name.partition("/")
-        namespace, _, image = rest.rpartition("/")
+        pool, _, image = self.name.partition("/")
         auth = self.credentials(node, user="user", secret="key-secret")  # noqa: S106 - a key's name
         encrypt: Value = None
         for number in reversed(range(len(self.passphrases))):
@@ -131,7 +133,6 @@ class RbdStorage(NetStorage, frozen=True, kw_only=True):
         return {
             "driver": "rbd",
             "pool": pool,
-            "namespace": namespace or None,
             "image": image,
             "snapshot": self.snapshot,
             "conf": self.config,
@@ -157,7 +158,6 @@ class IscsiStorage(NetStorage, frozen=True, kw_only=True):
 
     target: str
     lun: int = 0
-    transport: str = "tcp"
     initiator: str | None = None
 
     @property
@@ -174,7 +174,7 @@ class IscsiStorage(NetStorage, frozen=True, kw_only=True):
             "portal": str(self.host),
             "target": self.target,
             "lun": self.lun,
-            "transport": self.transport,
+            "transport": "tcp",
             "initiator-name": self.initiator,
             **self.credentials(node, user="user", secret="password-secret"),  # noqa: S106 - as above
         }
@@ -193,7 +193,7 @@ class CurlStorage(NetStorage, frozen=True, kw_only=True):
 
     def props(self, node: str) -> dict[str, Value]:
         query = f"?{self.query}" if self.query else ""
-        name = self.name.lstrip("/")
+        name = _UNSAFE.sub(_percented, self.name.lstrip("/"))
         return {
             "driver": self.protocol,
             "url": f"{self.protocol}://{self.host}/{name}{query}",
@@ -212,12 +212,16 @@ class CurlStorage(NetStorage, frozen=True, kw_only=True):
             yield Option.json("object", {"qom-type": "secret", "id": ident, "data": data})
 
 
+def _percented(found: re.Match[str]) -> str:
+    return "".join(f"%{octet:02X}" for octet in found[0].encode())
+
+
 class GlusterStorage(NetStorage, frozen=True, kw_only=True):
     """A file of a Gluster volume."""
 
     def props(self, node: str) -> dict[str, Value]:
         del node
-        volume, _, path = self.name.lstrip("/").partition("/")
+        volume, _, path = self.name.partition("/")
         return {
             "driver": "gluster",
             "volume": volume,

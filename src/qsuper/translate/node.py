@@ -20,6 +20,7 @@ from qsuper.units import to_bytes
 E = TypeVar("E", bound=StrEnum)
 
 MAX_DEPTH: Final = 64
+_HEXADECIMAL: Final = re.compile(r"(0[xX])?[0-9a-fA-F]{1,16}", re.ASCII)
 _NUMBER: Final = re.compile(r"[+-]?(0[xX][0-9a-fA-F]+|[0-9]+)", re.ASCII)
 
 
@@ -118,8 +119,12 @@ class Node:
 
     def child(self, tag: str) -> "Node | None":
         """Give the first element *tag*, as libvirt does; further ones count as read."""
-        found = list(self.children(tag))
-        return found[0] if found else None
+        found: Node | None = None
+        for element in self._elements:
+            if element.tag == tag:
+                element._seen = True  # noqa: SLF001 - of the same class
+                found = found or element
+        return found
 
     def required_child(self, tag: str) -> "Node":
         """Give the element *tag*.
@@ -207,6 +212,19 @@ class Node:
         """
         return self._number(self.required(name), f"{name}=", low, high)
 
+    def hexadecimal(self, name: str) -> int | None:
+        """Read attribute *name* as a hexadecimal number, with or without 0x.
+
+        Raises:
+            ConfigError: it is none.
+        """
+        text = self.get(name)
+        if text is None:
+            return None
+        if not _HEXADECIMAL.fullmatch(text):
+            raise self.error(f"{name}='{text[:60]}' is no hexadecimal number")
+        return int(text, 16)
+
     def integer_text(self, *, low: int | None = None, high: int | None = None) -> int:
         """Read the element's text as `integer` reads an attribute."""
         return self._number(self.text, "", low, high)
@@ -214,6 +232,17 @@ class Node:
     def yes_no(self, name: str) -> bool | None:
         """Read attribute *name*: `yes` or `no`; None where it is missing."""
         return self._either(name, "yes", "no")
+
+    def required_yes_no(self, name: str) -> bool:
+        """Read attribute *name*: `yes` or `no`.
+
+        Raises:
+            ConfigError: it is another word, or missing.
+        """
+        value = self.yes_no(name)
+        if value is None:
+            raise self.error(f"attribute '{name}' is missing", hint="yes or no")
+        return value
 
     def on_off(self, name: str) -> bool | None:
         """Read attribute *name*: `on` or `off`; None where it is missing."""
@@ -348,14 +377,17 @@ def _convert(element: _Element, document: Document, depth: int) -> Node:
     line = element.sourceline or 0
     if depth > MAX_DEPTH:
         raise ConfigError("elements are nested too deeply", at=Location(document.path, line))
-    texts = [element.text or "", *(part.tail or "" for part in element)]
+    parts = list(element)
+    text = element.text or ""
+    if parts:
+        text = "".join((text, *(part.tail or "" for part in parts)))
     return Node(
         document,
         str(element.tag),
         line,
-        attributes={str(key): str(value) for key, value in element.attrib.items()},
-        elements=[_convert(part, document, depth + 1) for part in element],
-        text="".join(texts),
+        attributes=dict(element.items()),
+        elements=[_convert(part, document, depth + 1) for part in parts],
+        text=text,
     )
 
 

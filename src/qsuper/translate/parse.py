@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from qsuper.errors import ConfigError, ConfigErrors
 from qsuper.translate.controllers import inserted
-from qsuper.translate.families import FAMILIES
+from qsuper.translate.families import of_tag, ordered
 from qsuper.translate.model import Device, Domain
 from qsuper.translate.node import Node
 from qsuper.translate.parts.clock import Clock
@@ -27,6 +27,7 @@ from qsuper.translate.parts.pm import Pm
 from qsuper.translate.parts.rest import accept_harmless, refused
 from qsuper.translate.parts.sysinfo import Sysinfo
 from qsuper.translate.parts.throttle import Throttle
+from qsuper.translate.parts.tuning import Tuning
 from qsuper.translate.parts.vcpu import Vcpu
 
 T = TypeVar("T")
@@ -84,6 +85,7 @@ class _Reader:
         passthrough = self._tried(Passthrough.parse, root)
         iothreads = self._tried(Iothreads.parse, root)
         throttle = self._tried(Throttle.parse, root)
+        tuning = self._tried(Tuning.parse, root)
         fabric = self._tried(Fabric.parse, root)
         has_all_parts = not self.errors
         self.errors.extend(refused(root))
@@ -111,6 +113,7 @@ class _Reader:
             passthrough=_there(passthrough),
             iothreads=_there(iothreads),
             throttle=_there(throttle),
+            tuning=_there(tuning),
             fabric=_there(fabric),
             devices=ordered(devices),
         )
@@ -139,20 +142,13 @@ def device_nodes(root: Node) -> Iterator[Node]:
                 yield node
 
 
-def ordered(devices: tuple[Device, ...]) -> tuple[Device, ...]:
-    """Sort by element, in the order of FAMILIES; what is of one element keeps its order."""
-    place: dict[str, int] = {}
-    for number, family in enumerate(FAMILIES):
-        place.setdefault(family.TAG, number)
-    return tuple(sorted(devices, key=lambda device: place[device.TAG]))
-
-
 def _device(node: Node) -> Device:
-    same_tag = [family for family in FAMILIES if node.tag == family.TAG]
-    for family in same_tag:
+    is_known = False
+    for family in of_tag(node.tag):
         if family.claims(node):
             return family.parse(node)
-    if same_tag:
+        is_known = True
+    if is_known:
         raise node.error(f"type='{node.get('type') or ''}' is not supported")
     raise node.error(f"device <{node.tag}> is not supported")
 

@@ -8,7 +8,7 @@ from qsuper.translate.address import assign_addresses
 from qsuper.translate.alias import assign_aliases, number_nodes
 from qsuper.translate.boot import assign_boot_order
 from qsuper.translate.build import build
-from qsuper.translate.check import check, notices
+from qsuper.translate.check import check, notices, obstacles
 from qsuper.translate.defaults import fill_in, identify
 from qsuper.translate.model import Context, Domain, Translation
 from qsuper.translate.node import Node
@@ -32,7 +32,13 @@ def translate(root: Node, caps: Caps, host: HostData) -> Translation:
     if parsed.errors:
         raise ConfigErrors(parsed.errors)
     said = (*root.unread(), *notices(context))
-    return Translation(plan=build(context), notices=said, domain=context.domain, site=context.site)
+    return Translation(
+        plan=build(context),
+        notices=said,
+        obstacles=tuple(obstacles(context)),
+        domain=context.domain,
+        site=context.site,
+    )
 
 
 def _complete(domain: Domain, caps: Caps, host: HostData) -> Context:

@@ -35,12 +35,12 @@ class Password(Struct, frozen=True, kw_only=True):
         text, connected = node.get("passwd"), node.get("connected")
         until = node.get("passwdValidTo")
         is_vnc = protocol == "vnc"
+        if not text:
+            return None
         if connected is not None and connected not in _CONNECTED:
             raise node.error(f"connected='{connected}' is unknown", hint=", ".join(_CONNECTED))
         if is_vnc and connected not in (None, "keep"):
             raise node.error(f"VNC has no connected='{connected}'", hint="connected='keep'")
-        if not text:
-            return None
         if is_vnc and len(text) > _LONGEST_VNC:
             raise node.error(
                 f"a VNC password has at most {_LONGEST_VNC} characters, this one {len(text)}"

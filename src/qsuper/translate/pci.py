@@ -7,10 +7,9 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from qsuper.translate.controllers import inserted, supply
-from qsuper.translate.families import FAMILIES
+from qsuper.translate.controllers import inserted
+from qsuper.translate.families import ordered, supply
 from qsuper.translate.model import Context, Device, Need
-from qsuper.translate.parse import ordered
 from qsuper.translate.pci_dealer import Dealer
 from qsuper.translate.pci_topology import MOST_BUSES, Topology, controller_kind
 from qsuper.translate.places import PciAddress, PciKind, PciModel
@@ -83,7 +82,7 @@ def _with_controllers(context: Context, topology: Topology) -> Context:
     devices = context.domain.devices
     for bus in topology.buses:
         if bus.index not in known:
-            made = supply(FAMILIES, Need("pci", bus.index, bus.model), context.domain.at)
+            made = supply(Need("pci", bus.index, bus.model), context.domain.at)
             devices = inserted(devices, made.defaulted(context))
     return _with(context, ordered(devices))
 

@@ -12,14 +12,14 @@ _KIND: Final = {Bus.USB: UsbAddress, Bus.VIRTIO_SERIAL: VirtioSerialAddress}
 
 def place_problems(context: Context) -> Iterator[ConfigError]:
     """Give the devices on a bus that is none of theirs, and controllers of one type and index."""
-    seen: dict[tuple[str, int, int | None], Device] = {}
+    seen: dict[tuple[str, int], Device] = {}
     for device in context.domain.devices:
         yield from _misplaced(device, context)
-        if device.bus_key is not None:
-            key = (*device.bus_key, device.pci_function)
-            other = seen.setdefault(key, device)
+        if device.bus_key is not None and not device.is_companion:
+            kind, index = device.bus_key
+            other = seen.setdefault(device.bus_key, device)
             if other is not device:
-                text = f"two {key[0]} controllers have index {key[1]}, also in line {other.at.line}"
+                text = f"two {kind} controllers have index {index}, also in line {other.at.line}"
                 yield ConfigError(text, at=device.at)
 
 
@@ -31,6 +31,9 @@ def _misplaced(device: Device, context: Context) -> Iterator[ConfigError]:
     has_none = machine in ("none", "isapc")  # of other boards QEMU knows
     if not has_pci and (isinstance(address, PciAddress) or (is_pci and has_none and not address)):
         yield ConfigError(f"<{device.TAG}>: machine '{machine}' has no PCI", at=device.at)
+    if device.acpi_index is not None and not isinstance(address, PciAddress | UsbAddress | None):
+        text = f"<{device.TAG}>: only PCI devices have an <acpi index=>"
+        yield ConfigError(text, at=device.at, hint="remove it")
     if address is None:
         return
     bus = device.bus(context)

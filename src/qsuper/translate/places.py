@@ -153,10 +153,12 @@ class UsbTurn:
     """When a device's turn comes in the dealing of USB ports, in libvirt's order."""
 
     HUB = 0
-    HOSTDEV = 10
-    DISK = 20
-    CONTROLLER = 30
-    INPUT = 40
-    SERIAL = 50
-    SOUND = 60
-    REDIRDEV = 70
+    DISK = 10
+    INTERFACE = 20
+    SOUND = 30
+    HOSTDEV = 40
+    FILESYSTEM = 50
+    CONTROLLER = 60
+    SERIAL = 70
+    INPUT = 80
+    REDIRDEV = 90

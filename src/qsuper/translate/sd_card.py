@@ -6,7 +6,8 @@ Source: libvirt `qemuBuildDriveStr`; QEMU `-drive if=sd`.
 from collections.abc import Iterator, Mapping
 
 from qsuper.options import Option, Value
-from qsuper.translate.blockdev import Cache, Image
+from qsuper.translate.blockdev import Image
+from qsuper.translate.manner import Cache
 
 
 def sd_option(image: Image | None, cache: Cache, index: int) -> Option:

@@ -15,7 +15,7 @@ from qsuper.options import Option
 from qsuper.translate.node import Node
 from qsuper.translate.site import HostData
 
-_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 class Secret(Struct, frozen=True, kw_only=True):
@@ -37,7 +37,7 @@ class Secret(Struct, frozen=True, kw_only=True):
         uuid, usage = node.get("uuid"), node.get("usage")
         if bool(uuid) == bool(usage):
             raise node.error("it needs a uuid or a usage, and not both")
-        if uuid and not _UUID.fullmatch(uuid):
+        if uuid and not UUID.fullmatch(uuid):
             raise node.error(f"uuid='{uuid[:60]}' is no uuid")
         return cls(kind=kind, name=(uuid or "").lower() or usage or "")
 

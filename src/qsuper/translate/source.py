@@ -13,35 +13,23 @@ from msgspec.structs import replace
 
 from qsuper.errors import ConfigError
 from qsuper.options import Value
-from qsuper.translate.netstorage import (
-    DEFAULT_PORT,
-    CurlStorage,
-    GlusterStorage,
-    Host,
-    IscsiStorage,
-    NbdStorage,
-    NetStorage,
-    NfsStorage,
-    RbdStorage,
-    SshStorage,
-)
+from qsuper.translate.netsource import parse_auth, parse_network
+from qsuper.translate.netstorage import DEFAULT_PORT, Host, IscsiStorage, NetStorage
 from qsuper.translate.node import Node
-from qsuper.translate.secret import Auth
+from qsuper.translate.seclabel import accept_labels
 from qsuper.translate.site import HostData
 from qsuper.translate.storage import (
     DirStorage,
     FileStorage,
     NvmeStorage,
+    Reservations,
     Storage,
     VdpaStorage,
 )
 
 _BLOCK_POOLS: Final = ("logical", "disk", "iscsi", "iscsi-direct", "scsi", "mpath", "zfs")
 _FILE_POOLS: Final = ("dir", "fs", "netfs", "vstorage")
-_GONE: Final = ("sheepdog", "vxhs")
 _NUMBER: Final = re.compile("[0-9]{1,10}")
-_SECRET_KIND: Final = {"rbd": "ceph"}
-"""The type of secret that a protocol's <auth> must name; iscsi for all others."""
 
 
 @unique
@@ -59,11 +47,18 @@ class SourceType(StrEnum):
 
 
 @unique
-class _Transport(StrEnum):
-    TCP = "tcp"
-    RDMA = "rdma"
-    UNIX = "unix"
-    ISER = "iser"
+class _StartupPolicy(StrEnum):
+    MANDATORY = "mandatory"
+    REQUISITE = "requisite"
+    OPTIONAL = "optional"
+
+
+@unique
+class _PoolMode(StrEnum):
+    HOST = "host"
+    """The host has logged in, and the volume is a block device."""
+    DIRECT = "direct"
+    """QEMU logs in."""
 
 
 class VolumeStorage(Storage, frozen=True, kw_only=True):
@@ -71,8 +66,8 @@ class VolumeStorage(Storage, frozen=True, kw_only=True):
 
     pool: str
     volume: str
-    mode: str | None = None
-    """For iSCSI pools: `host` or `direct`."""
+    mode: _PoolMode | None = None
+    """Of iSCSI pools."""
 
     @property
     def label(self) -> str:
@@ -90,7 +85,7 @@ class VolumeStorage(Storage, frozen=True, kw_only=True):
                 hint="name the file itself: type='file'",
             )
         kind = pool.get("type")
-        if kind == "iscsi" and self.mode == "direct":
+        if kind == "iscsi" and self.mode is _PoolMode.DIRECT:
             return self._direct(pool)
         if kind not in _BLOCK_POOLS + _FILE_POOLS:
             raise ConfigError(f"<source>: pools of type '{kind}' are not supported", at=self.at)
@@ -118,8 +113,10 @@ def parse_source(node: Node, kind: SourceType) -> Storage | None:
     source = node.child("source")
     if source is None:
         return None
-    source.ignore("startupPolicy", "index")
-    source.accept("seclabel", "privateData")
+    _check_startup(source, kind)
+    source.ignore("index")
+    accept_labels(source)
+    source.accept("privateData")
     if source.has("fdgroup"):
         raise source.error("fdgroup= names descriptors that only libvirtd holds")
     storage = _PARSERS[kind](source)
@@ -131,6 +128,13 @@ def parse_source(node: Node, kind: SourceType) -> Storage | None:
     node.accept("auth")  # of a volume: its pool's counts
     source.accept("auth")
     return storage
+
+
+def _check_startup(source: Node, kind: SourceType) -> None:
+    """Check what libvirt does at a start without the image; here a missing one is an error."""
+    policy = source.enum("startupPolicy", _StartupPolicy, None)
+    if policy is not None and kind is SourceType.NETWORK:
+        raise source.error(f"startupPolicy='{policy}' is not for type='network'")
 
 
 def _file(source: Node) -> Storage | None:
@@ -145,15 +149,17 @@ def _block(source: Node) -> Storage | None:
     return FileStorage(at=source.at, path=path, is_block=True, reservations=_helper(source))
 
 
-def _helper(source: Node) -> str | None:
+def _helper(source: Node) -> Reservations | None:
     node = source.child("reservations")
     if node is None:
         return None
-    if node.yes_no("managed"):
-        raise node.error("managed='yes' is not supported", hint="start qemu-pr-helper yourself")
+    if node.required_yes_no("managed"):
+        return Reservations(node=node)
     helper = node.required_child("source")
-    helper.ignore("type", "mode")
-    return helper.file("path") or ""
+    helper.ignore("type")
+    if helper.get("mode") not in (None, "client"):
+        raise helper.error("QEMU connects to the helper", hint="mode='client'")
+    return Reservations(node=node, path=helper.file("path") or "")
 
 
 def _directory(source: Node) -> Storage | None:
@@ -191,7 +197,7 @@ def _volume(source: Node) -> Storage | None:
         at=source.at,
         pool=source.required("pool"),
         volume=source.required("volume"),
-        mode=source.get("mode"),
+        mode=source.enum("mode", _PoolMode, None),
     )
 
 
@@ -200,179 +206,13 @@ def _no_image(source: Node) -> Storage | None:
     return None
 
 
-_TRANSPORTS: Final = {
-    "nbd": ("tcp", "unix"),
-    "gluster": ("tcp", "unix"),
-    "iscsi": ("tcp", "iser"),
-}
-"""By protocol, where there is more than TCP."""
-
-
-def _network(source: Node) -> Storage | None:
-    protocol = source.get("protocol")
-    if not protocol:
-        raise source.error("attribute 'protocol' is missing")
-    if protocol in _GONE:
-        raise source.error(f"protocol='{protocol}' is no longer supported by QEMU")
-    if protocol not in _PROTOCOLS:
-        hint = f"one of {', '.join(_PROTOCOLS)}"
-        raise source.error(f"protocol='{protocol}' is unknown", hint=hint)
-    hosts = tuple(_host(node, protocol) for node in source.children("host"))
-    if protocol != "rbd" and not hosts:
-        raise source.error(f"protocol='{protocol}' needs a <host>")
-    transports = [host.get("transport") or "tcp" for host in source.children("host")]
-    if unfit := [name for name in transports if name not in _TRANSPORTS.get(protocol, ("tcp",))]:
-        raise source.error(f"protocol='{protocol}' does not go by transport='{unfit[0]}'")
-    if protocol == "nfs" and any(host.has("port") for host in source.children("host")):
-        raise source.error("protocol='nfs' takes no port=")
-    if protocol not in ("rbd", "gluster") and len(hosts) > 1:
-        raise source.error(f"protocol='{protocol}' takes only one <host>")
-    if protocol != "nbd":
-        source.required("name")
-    return _PROTOCOLS[protocol](source, hosts, parse_auth(source, protocol))
-
-
-def _host(node: Node, protocol: str) -> Host:
-    if node.enum("transport", _Transport, _Transport.TCP) is _Transport.UNIX:
-        return Host(socket=node.required("socket"))
-    port = node.get("port")
-    if port is not None and not (_NUMBER.fullmatch(port) and int(port) < 1 << 16):
-        raise node.error(f"port='{port}' is no port")
-    return Host(name=node.required("name"), port=port or DEFAULT_PORT.get(protocol, ""))
-
-
-def parse_auth(node: Node, protocol: str) -> Auth | None:
-    """Read the `<auth>` below *node*, as fits the protocol.
-
-    Raises:
-        ConfigError: its secret is of the wrong type.
-    """
-    found = node.child("auth")
-    if found is None:
-        return None
-    auth = Auth.parse(found)
-    wanted = _SECRET_KIND.get(protocol, "iscsi")
-    if auth.secret.kind != wanted:
-        raise found.error(f"secret type='{auth.secret.kind}' does not fit", hint=wanted)
-    return auth
-
-
-def _nbd(source: Node, hosts: tuple[Host, ...], auth: Auth | None) -> NetStorage:
-    reconnect = source.child("reconnect")
-    return NbdStorage(
-        at=source.at,
-        hosts=hosts,
-        name=source.get("name") or "",
-        auth=auth,
-        tls=bool(source.yes_no("tls")),
-        tls_hostname=source.get("tlsHostname"),
-        reconnect_s=reconnect.integer("delay", low=0) if reconnect is not None else None,
-    )
-
-
-def _rbd(source: Node, hosts: tuple[Host, ...], auth: Auth | None) -> NetStorage:
-    snapshot, config = source.child("snapshot"), source.child("config")
-    return RbdStorage(
-        at=source.at,
-        hosts=hosts,
-        name=source.required("name"),
-        auth=auth,
-        snapshot=snapshot.get("name") if snapshot is not None else None,
-        config=config.file("file") if config is not None else None,
-    )
-
-
-def _iscsi(source: Node, hosts: tuple[Host, ...], auth: Auth | None) -> NetStorage:
-    name = source.required("name")
-    target, slash, lun = name.partition("/")
-    if slash and not _NUMBER.fullmatch(lun):
-        raise source.error(f"name='{name}' is no TARGET/LUN")
-    host = source.child("host")
-    initiator = source.child("initiator")
-    iqn = initiator.child("iqn") if initiator is not None else None
-    is_iser = host is not None and host.get("transport") == _Transport.ISER
-    return IscsiStorage(
-        at=source.at,
-        hosts=hosts,
-        name=name,
-        auth=auth,
-        target=target,
-        lun=int(lun or 0),
-        transport="iser" if is_iser else "tcp",
-        initiator=iqn.get("name") if iqn is not None else None,
-    )
-
-
-def _curl(source: Node, hosts: tuple[Host, ...], auth: Auth | None) -> NetStorage:
-    ssl, cookies = source.child("ssl"), source.child("cookies")
-    readahead, timeout = source.child("readahead"), source.child("timeout")
-    crumbs = cookies.children("cookie") if cookies is not None else ()
-    return CurlStorage(
-        at=source.at,
-        hosts=hosts,
-        name=source.required("name"),
-        auth=auth,
-        protocol=source.required("protocol"),
-        query=source.get("query"),
-        is_verified=ssl.yes_no("verify") if ssl is not None else None,
-        cookies=tuple((crumb.required("name"), crumb.text) for crumb in crumbs),
-        readahead_bytes=readahead.integer("size", low=0) if readahead is not None else None,
-        timeout_s=timeout.integer("seconds", low=0) if timeout is not None else None,
-    )
-
-
-def _gluster(source: Node, hosts: tuple[Host, ...], auth: Auth | None) -> NetStorage:
-    name = source.required("name")
-    if not all(name.lstrip("/").partition("/")):
-        raise source.error(f"name='{name}' is no VOLUME/PATH")
-    return GlusterStorage(at=source.at, hosts=hosts, name=name, auth=auth)
-
-
-def _ssh(source: Node, hosts: tuple[Host, ...], auth: Auth | None) -> NetStorage:
-    if auth is not None:
-        raise source.error("ssh with a password is not supported", hint="keys from an agent are")
-    source.accept("knownHosts")
-    identity = source.child("identity")
-    user = identity.get("username") if identity is not None else None
-    return SshStorage(at=source.at, hosts=hosts, name=source.required("name"), user=user)
-
-
-def _nfs(source: Node, hosts: tuple[Host, ...], auth: Auth | None) -> NetStorage:
-    identity = source.child("identity")
-    ids = [_numeric_id(identity, key) for key in ("user", "group")] if identity else [None, None]
-    name = source.required("name")
-    return NfsStorage(at=source.at, hosts=hosts, name=name, auth=auth, uid=ids[0], gid=ids[1])
-
-
-def _numeric_id(node: Node, key: str) -> int | None:
-    text = node.get(key)
-    if text is None:
-        return None
-    if not _NUMBER.fullmatch(text.removeprefix("+")):
-        raise node.error(f"{key}='{text}' must be a number", hint="+1000")
-    return int(text)
-
-
 _PARSERS: Final[dict[SourceType, Callable[[Node], Storage | None]]] = {
     SourceType.FILE: _file,
     SourceType.BLOCK: _block,
     SourceType.DIR: _directory,
-    SourceType.NETWORK: _network,
+    SourceType.NETWORK: parse_network,
     SourceType.VOLUME: _volume,
     SourceType.NVME: _nvme,
     SourceType.VHOSTUSER: _no_image,
     SourceType.VHOSTVDPA: _vdpa,
-}
-_PROTOCOLS: Final[dict[str, Callable[[Node, tuple[Host, ...], Auth | None], NetStorage]]] = {
-    "nbd": _nbd,
-    "rbd": _rbd,
-    "iscsi": _iscsi,
-    "gluster": _gluster,
-    "http": _curl,
-    "https": _curl,
-    "ftp": _curl,
-    "ftps": _curl,
-    "tftp": _curl,
-    "ssh": _ssh,
-    "nfs": _nfs,
 }

@@ -9,14 +9,18 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Final
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from qsuper.errors import ConfigError
 from qsuper.location import Location
 from qsuper.options import Option, Value
 from qsuper.record import AbstractStruct
+from qsuper.translate.node import Node
 from qsuper.translate.site import HostData, Site
 
+MANAGED_HELPER: Final = "pr-helper0"
+"""The object that stands for the helper that libvirt starts."""
 _HOST_CDROM: Final = re.compile(r"/dev/(cdrom|cdrw|dvd|dvdrw|sr|scd)[0-9]*")
 
 
@@ -59,6 +63,14 @@ class Storage(AbstractStruct, frozen=True, kw_only=True):
         return iter(())
 
 
+class Reservations(Struct, frozen=True, kw_only=True):
+    """`<reservations>`: a helper makes SCSI persistent reservations, which need privilege."""
+
+    node: Node
+    path: str | None = None
+    """Its socket; None: libvirt starts one for the domain."""
+
+
 class FileStorage(Storage, frozen=True, kw_only=True):
     """A file or a block device of the host."""
 
@@ -67,8 +79,7 @@ class FileStorage(Storage, frozen=True, kw_only=True):
     is_cdrom: bool = False
     """A block device that is a CD-ROM drive, passed through."""
     aio: str | None = None
-    reservations: str | None = None
-    """The socket of a helper for SCSI persistent reservations."""
+    reservations: Reservations | None = None
 
     @property
     def label(self) -> str:
@@ -80,7 +91,10 @@ class FileStorage(Storage, frozen=True, kw_only=True):
 
     def props(self, node: str) -> dict[str, Value]:
         driver = "host_device" if self.is_block else "file"
-        manager = None if self.reservations is None else f"pr-helper-{node}-storage"
+        manager: str | None = None
+        if self.reservations is not None:
+            is_managed = self.reservations.path is None
+            manager = MANAGED_HELPER if is_managed else f"pr-helper-{node}-storage"
         return {
             "driver": "host_cdrom" if self.is_cdrom else driver,
             "filename": self.path,
@@ -90,8 +104,8 @@ class FileStorage(Storage, frozen=True, kw_only=True):
 
     def before(self, node: str, site: Site) -> Iterator[Option]:
         del site
-        if self.reservations is not None:
-            props = {"id": f"pr-helper-{node}-storage", "path": self.reservations}
+        if self.reservations is not None and self.reservations.path is not None:
+            props = {"id": f"pr-helper-{node}-storage", "path": self.reservations.path}
             yield Option.json("object", {"qom-type": "pr-manager-helper"} | props)
 
 

@@ -14,7 +14,7 @@ from msgspec import Struct
 from qsuper.options import Access, Handle, HelperLink, OpenFile, Word
 from qsuper.plan import Helper, Setup
 from qsuper.translate.node import Node
-from qsuper.translate.secret import Secret
+from qsuper.translate.secret import UUID, Secret
 from qsuper.translate.site import HostData
 
 OLD: Final = "1.2"
@@ -46,6 +46,10 @@ class Swtpm(Struct, frozen=True, kw_only=True):
         """
         encryption, source = backend.child("encryption"), backend.child("source")
         found, banks = backend.child("profile"), backend.child("active_pcr_banks")
+        if banks is not None:
+            for bank in banks.children():
+                if bank.tag not in _BANKS:
+                    raise bank.error("there is no such bank", hint=", ".join(_BANKS))
         kind = source.required("type") if source is not None else "dir"
         if source is not None and kind not in ("dir", "file"):
             raise source.error(f"type='{kind}' is unknown", hint="dir or file")
@@ -53,11 +57,7 @@ class Swtpm(Struct, frozen=True, kw_only=True):
         if source is not None and kind == "file" and "," in path:
             raise source.error("swtpm takes no path with a comma", hint="rename it")
         return cls(
-            secret=(
-                Secret(kind="vtpm", name=encryption.required("secret").lower())
-                if encryption is not None
-                else None
-            ),
+            secret=_secret(encryption) if encryption is not None else None,
             directory=path if kind == "dir" else "",
             file=path if kind == "file" else "",
             banks=tuple(
@@ -65,6 +65,11 @@ class Swtpm(Struct, frozen=True, kw_only=True):
             ),
             profile=tuple(_profile(found)) if found is not None else (),
         )
+
+    @property
+    def is_new(self) -> bool:
+        """Whether it says what only a TPM 2.0 has."""
+        return bool(self.banks or self.profile)
 
     def link(self, alias: str) -> HelperLink:
         """Give the control connection with the QEMU of device *alias*."""
@@ -117,6 +122,15 @@ class Swtpm(Struct, frozen=True, kw_only=True):
             return []
         file = OpenFile(name="swtpm-key", path=self.secret.path(host), access=Access.READ)
         return [option, Handle(resource=file, shown=live.format("<key>"), live=live)]
+
+
+def _secret(node: Node) -> Secret | None:
+    name = node.get("secret")
+    if not name:
+        return None
+    if not UUID.fullmatch(name):
+        raise node.error(f"secret='{name[:60]}' is no uuid")
+    return Secret(kind="vtpm", name=name.lower())
 
 
 def _profile(node: Node) -> Iterator[str]:

@@ -9,10 +9,8 @@ from typing import Final
 from msgspec.structs import replace
 
 from qsuper.errors import ConfigError, ConfigErrors
-from qsuper.translate.controllers import supply
-from qsuper.translate.families import FAMILIES
+from qsuper.translate.families import ordered, supply
 from qsuper.translate.model import Context, Device, Need
-from qsuper.translate.parse import ordered
 from qsuper.translate.places import Bus, UsbAddress
 
 _DEEPEST: Final = 4
@@ -93,7 +91,7 @@ def _with_hubs(context: Context) -> Context:
     if not controllers or len(users) <= ports:
         return context
     count = -(-(len(users) - ports + 1) // (_HUB_PORTS - 1))
-    made = [supply(FAMILIES, Need("usb-hub", number), context.domain.at) for number in range(count)]
+    made = [supply(Need("usb-hub", number), context.domain.at) for number in range(count)]
     return replace(context, domain=replace(context.domain, devices=ordered((*devices, *made))))
 
 

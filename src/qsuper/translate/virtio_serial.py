@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from msgspec.structs import replace
 
 from qsuper.errors import ConfigError
-from qsuper.translate.controllers import inserted, supply
-from qsuper.translate.families import FAMILIES
+from qsuper.translate.controllers import inserted
+from qsuper.translate.families import ordered, supply
 from qsuper.translate.model import Context, Device, Need
-from qsuper.translate.parse import ordered
 from qsuper.translate.places import Bus, VirtioSerialAddress
 
 Ports = dict[int, set[int]]
@@ -29,7 +28,7 @@ def assign_virtio_serial(context: Context) -> Context:
     for number, device in enumerate(context.domain.devices):
         if device.bus(context) is not Bus.VIRTIO_SERIAL:
             continue
-        if isinstance(device.address, VirtioSerialAddress) and device.address.port is not None:
+        if isinstance(device.address, VirtioSerialAddress) and _names_port(device):
             _reserve(free, device, device.address)
         elif isinstance(device.address, VirtioSerialAddress | None):
             wanting.append((number, device))
@@ -39,7 +38,7 @@ def assign_virtio_serial(context: Context) -> Context:
     for number, device in wanting:
         place = next(_places(free, device), None)
         if place is None:
-            made = supply(FAMILIES, Need("virtio-serial", max(free, default=-1) + 1), device.at)
+            made = supply(Need("virtio-serial", max(free, default=-1) + 1), device.at)
             made = made.defaulted(context)
             added.append(made)
             free |= _ports((made,))
@@ -52,6 +51,12 @@ def assign_virtio_serial(context: Context) -> Context:
     for controller in added:
         result = inserted(result, controller)
     return replace(context, domain=replace(context.domain, devices=ordered(result)))
+
+
+def _names_port(device: Device) -> bool:
+    """Tell whether the file says which port it is; 0, where the device can't have it, says none."""
+    port = device.address.port if isinstance(device.address, VirtioSerialAddress) else None
+    return port is not None and (port > 0 or not device.FIRST_SERIAL_PORT)
 
 
 def _ports(devices: tuple[Device, ...]) -> Ports:

@@ -37,6 +37,16 @@ class Kind(StrEnum):
 
 
 @unique
+class SdlDriver(StrEnum):
+    """What SDL plays by."""
+
+    ESD = "esd"
+    ALSA = "alsa"
+    ARTS = "arts"
+    PULSEAUDIO = "pulseaudio"
+
+
+@unique
 class Format(StrEnum):
     """Of a sample."""
 
@@ -49,6 +59,12 @@ class Format(StrEnum):
     F32 = "f32"
 
 
+_SUGGESTED: Final = {
+    DisplayKind.VNC: Kind.NONE,
+    DisplayKind.SPICE: Kind.SPICE,
+    DisplayKind.SDL: None,
+}
+"""Of several displays the last counts."""
 _DRIVER: Final = {Kind.FILE: "wav", Kind.PULSEAUDIO: "pa"}
 _WORDS: Final[Mapping[Kind, Mapping[str, str]]] = {
     Kind.ALSA: {"dev": "dev"},
@@ -84,10 +100,13 @@ class Audio(AudioBackend, frozen=True, kw_only=True):
     kind: Kind
     props: Props = field(default_factory=dict[str, Value])
     """As QEMU takes them."""
+    variables: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Of QEMU's environment."""
 
     @classmethod
     def parse(cls, node: Node) -> Self:
         kind = node.enum("type", Kind)
+        variables: dict[str, str | None] = {}
         props: dict[str, Value] = {
             "timer-period": node.integer("timerPeriod", low=1, high=_MOST),
             "in": _direction(node.child("input"), kind) or None,
@@ -101,6 +120,11 @@ class Audio(AudioBackend, frozen=True, kw_only=True):
                 props["server"] = node.get("serverName")
             case Kind.FILE:
                 props["path"] = node.get("path")
+            case Kind.SDL:
+                library = node.enum("driver", SdlDriver, None)
+                variables["SDL_AUDIODRIVER"] = str(library) if library else None
+            case Kind.PIPEWIRE:
+                variables["PIPEWIRE_RUNTIME_DIR"] = node.get("runtimeDir")
             case _:
                 pass
         return cls(
@@ -108,6 +132,7 @@ class Audio(AudioBackend, frozen=True, kw_only=True):
             audio_id=node.required_integer("id", low=1, high=1 << 16),
             kind=kind,
             props=props,
+            variables={name: value for name, value in variables.items() if value},
         )
 
     @classmethod
@@ -116,11 +141,25 @@ class Audio(AudioBackend, frozen=True, kw_only=True):
         if kind is not None:
             yield cls(at=context.domain.at, audio_id=1, kind=kind)
 
+    @property
+    def goes_to_dbus(self) -> bool:
+        return self.kind is Kind.DBUS
+
     def problems(self, context: Context) -> Iterator[ConfigError]:
         others = [device for device in context.devices("audio") if isinstance(device, Audio)]
         if any(other.audio_id == self.audio_id and other is not self for other in others):
             text = f"<audio>: id='{self.audio_id}' is used twice"
             yield ConfigError(text, at=self.at, hint="every back end has its own")
+        displays = [other for other in context.devices("graphics") if isinstance(other, Display)]
+        if self.kind is Kind.SPICE and not any(
+            display.KIND is DisplayKind.SPICE for display in displays
+        ):
+            text = "<audio>: type='spice' needs SPICE"
+            yield ConfigError(text, at=self.at, hint="<graphics type='spice'/>")
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        return self.variables
 
     def details(self, context: Context) -> Iterator[tuple[str, str | int | None]]:
         del context
@@ -140,30 +179,28 @@ def _suggested(context: Context) -> Kind | None:
     Source: libvirt `qemuDomainDefSuggestDefaultAudioBackend()`.
     """
     displays = [device for device in context.devices("graphics") if isinstance(device, Display)]
-    for display in displays:
-        match display.KIND:
-            case DisplayKind.VNC:
-                return Kind.NONE
-            case DisplayKind.SPICE:
-                return Kind.SPICE
-            case DisplayKind.SDL:
-                return None
-            case _:
-                pass
-    return None if displays else Kind.NONE
+    if not displays:
+        return Kind.NONE
+    audible = [display.KIND for display in displays if display.KIND in _SUGGESTED]
+    return _SUGGESTED[audible[-1]] if audible else None
 
 
 def _direction(node: Node | None, kind: Kind) -> Props:
     if node is None:
         return {}
+    is_mixed, is_fixed = node.yes_no("mixingEngine"), node.yes_no("fixedSettings")
+    if is_fixed and not is_mixed:
+        raise node.error("fixedSettings='yes' needs the mixing engine", hint="mixingEngine='yes'")
     props: dict[str, Value] = {
-        "mixing-engine": node.yes_no("mixingEngine"),
-        "fixed-settings": node.yes_no("fixedSettings"),
-        "voices": node.integer("voices", low=0, high=_MOST),
+        "mixing-engine": is_mixed,
+        "fixed-settings": is_fixed,
+        "voices": node.integer("voices", low=1, high=_MOST),
         "buffer-length": node.integer("bufferLength", low=0, high=_MOST),
     }
     settings = node.child("settings")
     if settings is not None:
+        if not is_fixed:
+            raise settings.error("<settings> need fixedSettings='yes'", hint="add it")
         shape = settings.enum("format", Format, None)
         props |= {
             "frequency": settings.integer("frequency", low=1, high=_MOST),

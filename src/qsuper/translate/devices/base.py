@@ -1,5 +1,6 @@
 """What the device families share: reading the common elements, writing the common props."""
 
+import re
 from typing import Final, NotRequired, TypedDict
 
 from qsuper.location import Location
@@ -21,6 +22,7 @@ from qsuper.translate.places import (
 __all__ = ["Context", "Device", "common", "parse_address", "pci_props", "placed"]
 
 _USER_ALIAS: Final = "ua-"
+_LOADPARM: Final = re.compile(r"[A-Za-z0-9. ]{1,8}", re.ASCII)
 
 
 class Common(TypedDict):
@@ -41,6 +43,8 @@ def common(node: Node) -> Common:
     alias = node.child("alias")
     name = (alias.get("name") or "") if alias is not None else ""
     boot = node.child("boot")
+    if boot is not None:
+        _check_loadparm(boot)
     address = node.child("address")
     acpi = node.child("acpi")
     return {
@@ -49,8 +53,15 @@ def common(node: Node) -> Common:
         "alias": name if name.startswith(_USER_ALIAS) else "",
         "address": parse_address(address) if address is not None else None,
         "boot_order": boot.required_integer("order", low=1) if boot is not None else None,
-        "acpi_index": acpi.integer("index", low=0, high=16383) if acpi is not None else None,
+        "acpi_index": acpi.integer("index", low=1, high=16383) if acpi is not None else None,
     }
+
+
+def _check_loadparm(boot: Node) -> None:
+    """Check what s390x machines tell their loader; elsewhere it has no effect, and is so told."""
+    text = boot.attributes.get("loadparm")
+    if text is not None and not _LOADPARM.fullmatch(text):
+        raise boot.error(f"loadparm='{text[:60]}' is none", hint="1 to 8 of A-Z, 0-9, dot, blank")
 
 
 def parse_address(node: Node) -> Address | None:  # noqa: PLR0911 - one return per kind
@@ -85,11 +96,11 @@ def parse_address(node: Node) -> Address | None:  # noqa: PLR0911 - one return p
                 slot=node.integer("slot", low=0) or 0,
             )
         case "isa":
-            return IsaAddress(iobase=node.integer("iobase", low=0), irq=node.integer("irq", low=0))
+            return IsaAddress(iobase=node.hexadecimal("iobase"), irq=node.hexadecimal("irq"))
         case "virtio-mmio":
             return MmioAddress()
         case "dimm":
-            return DimmAddress(slot=node.integer("slot", low=0), base=node.integer("base", low=0))
+            return DimmAddress(slot=node.integer("slot", low=0), base=node.hexadecimal("base"))
         case other:
             raise node.error(
                 f"type='{other}' is not supported",
@@ -98,6 +109,9 @@ def parse_address(node: Node) -> Address | None:  # noqa: PLR0911 - one return p
 
 
 def _pci_address(node: Node) -> PciAddress | None:
+    zpci = node.child("zpci")
+    if zpci is not None and (zpci.get("uid") or zpci.get("fid")):
+        raise zpci.error("only s390x guests have it", hint="remove it")
     address = PciAddress(
         domain=node.integer("domain", low=0, high=0xFFFF) or 0,
         bus=node.integer("bus", low=0, high=0xFF) or 0,

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from qsuper.location import Location
 from qsuper.options import Option
-from qsuper.translate.controllers import UNINDEXED
+from qsuper.translate.controllers import UNINDEXED, refuse_scsi_words
 from qsuper.translate.devices.base import Context, Device, common, placed
 from qsuper.translate.model import Need
 from qsuper.translate.node import Node
@@ -33,6 +33,9 @@ class CcidController(Device, frozen=True, kw_only=True):
     @classmethod
     def parse(cls, node: Node) -> Self:
         index = node.integer("index", low=0, high=255)
+        if (model := node.get("model")) is not None:
+            raise node.error(f"model='{model}' is unknown", hint="remove it")
+        refuse_scsi_words(node.child("driver"))
         return cls(**common(node), index=UNINDEXED if index is None else index)
 
     @classmethod

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from qsuper.errors import ConfigError
 from qsuper.location import Location
 from qsuper.options import Option, Value
-from qsuper.translate.controllers import UNINDEXED
+from qsuper.translate.controllers import UNINDEXED, refuse_scsi_words
 from qsuper.translate.devices.base import Context, Device, common, placed
 from qsuper.translate.model import Need
 from qsuper.translate.node import Node
@@ -27,7 +27,9 @@ from qsuper.translate.virtio import (
     virtio_pci_kind,
 )
 
+_DEFAULT: Final = "ide"
 _SERIAL_PORTS: Final = 31
+_MOST_SERIAL_PORTS: Final = 1 << 10
 _I440FX_IDE: Final = PciAddress(bus=0, slot=1, function=1)
 _Q35_SATA: Final = PciAddress(bus=0, slot=0x1F, function=2)
 
@@ -37,19 +39,22 @@ class _Controller(Device, frozen=True, kw_only=True):
 
     TAG: ClassVar[str] = "controller"
     PCI_TURN: ClassVar[int] = PciTurn.CONTROLLER
+    _MODELS: ClassVar[tuple[str, ...]] = ()
+    """libvirt's words, none of which makes a difference here."""
 
     index: int = UNINDEXED
 
     @classmethod
     def claims(cls, node: Node) -> bool:
-        return node.get("type") == cls.ALIAS
+        return (node.get("type") or _DEFAULT) == cls.ALIAS
 
     @classmethod
     def parse(cls, node: Node) -> Self:
         index = node.integer("index", low=0, high=255)
-        driver = node.child("driver")
-        if driver is not None and driver.get("iothread"):
-            raise driver.error("iothread= is for virtio-scsi controllers only")
+        if node.get("model") not in (None, *cls._MODELS):
+            hint = ", ".join(cls._MODELS) or "remove it"
+            raise node.error(f"model='{node.get('model')}' is unknown", hint=hint)
+        refuse_scsi_words(node.child("driver"))
         return cls(**common(node), index=UNINDEXED if index is None else index)
 
     @classmethod
@@ -84,6 +89,7 @@ class IdeController(_Controller, frozen=True, kw_only=True):
     """The IDE controller of the board."""
 
     ALIAS: ClassVar[str] = "ide"
+    _MODELS: ClassVar[tuple[str, ...]] = ("piix3", "piix4", "ich6")
 
     def defaulted(self, context: Context) -> Self:
         address = self.address
@@ -171,6 +177,7 @@ class VirtioSerialController(_Controller, frozen=True, kw_only=True):
     """What virtio consoles and channels are plugged into."""
 
     ALIAS: ClassVar[str] = "virtio-serial"
+    _MODELS: ClassVar[tuple[str, ...]] = tuple(VirtioModel)
 
     model: VirtioModel = VirtioModel.VIRTIO
     ports: int | None = None
@@ -184,7 +191,7 @@ class VirtioSerialController(_Controller, frozen=True, kw_only=True):
         return replace(
             found,
             model=node.enum("model", VirtioModel, VirtioModel.VIRTIO),
-            ports=node.integer("ports", low=1, high=_SERIAL_PORTS),
+            ports=node.integer("ports", low=0, high=0x7FFFFFFF),
             vectors=node.integer("vectors", low=0, high=0x7FFFFFFF),
             virtio=VirtioOptions.parse(node.child("driver")),
         )
@@ -193,7 +200,7 @@ class VirtioSerialController(_Controller, frozen=True, kw_only=True):
         return replace(self, address=virtio_address(self, context))
 
     def serial_ports(self) -> int:
-        return self.ports or _SERIAL_PORTS
+        return _SERIAL_PORTS if self.ports is None else min(self.ports, _MOST_SERIAL_PORTS)
 
     def pci_kind(self, context: Context) -> PciKind | None:
         return virtio_pci_kind(self, context, self.model)

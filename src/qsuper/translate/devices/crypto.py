@@ -60,7 +60,7 @@ class Crypto(Device, frozen=True, kw_only=True):
         return cls(
             **common(node),
             backend=backend.enum("model", Backend),
-            queues=backend.integer("queues", low=1, high=1024),
+            queues=backend.integer("queues", low=0, high=1024) or None,
             virtio=VirtioOptions.parse(node.child("driver")),
         )
 
@@ -75,10 +75,6 @@ class Crypto(Device, frozen=True, kw_only=True):
         if not context.site.caps.has_type(f"cryptodev-backend-{self.backend}"):
             text = f"<crypto>: this QEMU has no back end '{self.backend}'"
             yield ConfigError(text, at=self.at, hint="builtin")
-
-        if self.backend is Backend.BUILTIN and self.queues not in (None, 1):
-            text = "<crypto>: the back end 'builtin' has one queue"
-            yield ConfigError(text, at=self.at, hint="queues='1'")
 
     def options(self, context: Context) -> Iterator[Option]:
         backend = f"obj{self.alias}"

@@ -12,16 +12,17 @@ from msgspec.structs import replace
 from qsuper.errors import ConfigError
 from qsuper.options import Option, Value
 from qsuper.plan import Command
-from qsuper.translate.blockdev import (
-    RAW,
-    Cache,
-    Image,
-    Manner,
-    metadata_cache,
-)
+from qsuper.translate.blockdev import RAW, Image, metadata_cache
 from qsuper.translate.chardev import Chardev
 from qsuper.translate.devices.base import Context, Device, common, placed
-from qsuper.translate.disk_facts import EJECTABLE, DiskFacts
+from qsuper.translate.disk_facts import (
+    EJECTABLE,
+    DiskFacts,
+    Sgio,
+    Snapshot,
+    Transience,
+    Tray,
+)
 from qsuper.translate.disk_look import Look, VirtioBlock
 from qsuper.translate.disk_target import (
     DRIVE_BUSES,
@@ -32,13 +33,16 @@ from qsuper.translate.disk_target import (
     controller_model,
     drive_address,
     drive_props,
+    misdriven,
     misplaced,
     parse_target,
     qom_path,
 )
 from qsuper.translate.iotune import Iotune
+from qsuper.translate.manner import Cache, Manner
 from qsuper.translate.model import Need
 from qsuper.translate.node import Node
+from qsuper.translate.parts.backing import short_name
 from qsuper.translate.parts.throttle import filter_groups
 from qsuper.translate.places import (
     Bus,
@@ -52,7 +56,7 @@ from qsuper.translate.places import (
 )
 from qsuper.translate.sd_card import sd_option
 from qsuper.translate.source import SourceType
-from qsuper.translate.storage import as_cdrom
+from qsuper.translate.storage import MANAGED_HELPER, as_cdrom
 from qsuper.translate.virtio import virtio_address, virtio_driver, virtio_pci_kind
 
 _BOOT_CLASS: Final = {DiskKind.CDROM: "cdrom", DiskKind.FLOPPY: "fd"}
@@ -74,22 +78,17 @@ class Disk(DiskFacts, frozen=True, kw_only=True):
 
     @classmethod
     def parse(cls, node: Node) -> Self:
-        node.ignore("snapshot", "rawio")
+        node.enum("snapshot", Snapshot, None)
         target_node = node.required_child("target")
         target, driver = parse_target(target_node), node.child("driver")
         kind = node.enum("device", DiskKind, DiskKind.DISK)
         # libvirt opens a tray by a monitor command, and forgets it
-        if target_node.get("tray") is not None and kind not in EJECTABLE:
-            raise target_node.error("tray= is for CD-ROM and floppy drives")
+        if target_node.enum("tray", Tray, None) is Tray.OPEN and kind not in EJECTABLE:
+            raise target_node.error("tray='open' is for CD-ROM and floppy drives")
         written = target_node.enum("bus", DiskBus, None)
         default = DiskBus.FDC if kind is DiskKind.FLOPPY else None
         bus = written or default or bus_of(target, target_node)
-        if kind is not DiskKind.LUN and node.yes_no("rawio"):
-            raise node.error("rawio='yes' is for device='lun'")
-        if node.get("sgio") == "unfiltered":
-            raise node.error("sgio='unfiltered' is no longer supported by Linux")
-        if node.child("transient") is not None:
-            raise node.error("<transient> is not supported", hint="make an overlay with qemu-img")
+        _check_commands(node, is_lun=kind is DiskKind.LUN)
         source_type = node.enum("type", SourceType, SourceType.FILE)
         vhost_user: Chardev | None = None
         if source_type is SourceType.VHOSTUSER:
@@ -110,6 +109,9 @@ class Disk(DiskFacts, frozen=True, kw_only=True):
             vhost_user=vhost_user,
             is_readonly=is_readonly,
             is_shareable=node.child("shareable") is not None,
+            has_model=node.has("model"),
+            transience=_transience(node),
+            is_requisite=_is_requisite(node),
             iotune=Iotune.parse(node),
             throttles=filter_groups(node),
             copies_on_read=bool(driver.on_off("copy_on_read")) if driver else False,
@@ -196,14 +198,24 @@ class Disk(DiskFacts, frozen=True, kw_only=True):
         for text in (
             *self.misfits(context),
             *misplaced(self.kind, self.bus_type, self.target, is_readonly=self.is_readonly),
+            *misdriven(self.bus_type, self._drive),
         ):
             yield self._error(text)
-        for text in self.look.misfits(self.bus_type, is_lun=self.kind is DiskKind.LUN):
+        for text in self.look.misfits(self.bus_type, self.kind):
             yield self._error(text)
         if self.image is not None:
             yield from self.image.problems(context.site)
         if self.vhost_user is not None:
             yield from self.vhost_user.problems(context)
+
+    def obstacles(self, context: Context) -> Iterator[ConfigError]:
+        del context
+        if self.transience is not None:
+            hint = "make an overlay with qemu-img"
+            yield self._error("<transient> is not supported", hint=hint)
+        if self.is_managed:
+            hint = "managed='no', and start qemu-pr-helper yourself"
+            yield self._error("<reservations managed='yes'> is not supported", hint=hint)
 
     def setup(self, context: Context) -> Iterator[Command]:
         del context
@@ -231,6 +243,9 @@ class Disk(DiskFacts, frozen=True, kw_only=True):
     # Options
 
     def options(self, context: Context) -> Iterator[Option]:
+        if self.transience is Transience.SHARED:
+            return  # libvirt plugs it in later
+        yield from self._managed_helper(context)
         if self.bus_type is DiskBus.SD:
             yield sd_option(self.image, self.manner.cache, self.target.index)
             return
@@ -256,6 +271,15 @@ class Disk(DiskFacts, frozen=True, kw_only=True):
             letter = "AB"[min(self._drive.unit, 1)]
             yield Option.word("global", f"isa-fdc.bootindex{letter}={self.boot_order}")
         yield Option.json("device", self._front_end(context, drive))
+
+    def _managed_helper(self, context: Context) -> Iterator[Option]:
+        """Give the helper of all disks that want one, with the first of them."""
+        disks = (disk for disk in context.devices(self.TAG) if isinstance(disk, Disk))
+        if self.is_managed and self is next(disk for disk in disks if disk.is_managed):
+            name = short_name(context.domain.name)
+            path = f"/var/lib/libvirt/qemu/domain-{name}/{MANAGED_HELPER}.sock"
+            props: dict[str, Value] = {"qom-type": "pr-manager-helper", "id": MANAGED_HELPER}
+            yield Option.json("object", {**props, "path": path})
 
     @property
     def _drive(self) -> DriveAddress:
@@ -307,6 +331,29 @@ class Disk(DiskFacts, frozen=True, kw_only=True):
     def _is_narrow(self, context: Context) -> bool:
         """Tell whether libvirt counts eight places on its bus."""
         return controller_model(context, self.bus_type, self._drive.controller) == NARROW
+
+
+def _check_commands(node: Node, *, is_lun: bool) -> None:
+    """Check the commands that a passed-through unit takes from the guest."""
+    is_raw, sgio = node.yes_no("rawio"), node.enum("sgio", Sgio, None)
+    if is_raw and not is_lun:
+        raise node.error("rawio='yes' is for device='lun'")
+    if sgio is not None and not is_lun:
+        raise node.error("sgio= is for device='lun'")
+    if sgio is Sgio.UNFILTERED:
+        raise node.error("sgio='unfiltered' is no longer supported by Linux")
+
+
+def _transience(node: Node) -> Transience | None:
+    found = node.child("transient")
+    if found is None:
+        return None
+    return Transience.SHARED if found.yes_no("shareBacking") else Transience.OWN
+
+
+def _is_requisite(node: Node) -> bool:
+    source = node.child("source")
+    return source is not None and source.get("startupPolicy") == "requisite"
 
 
 def _image(node: Node, kind: SourceType, device: DiskKind, driver: Node | None) -> Image | None:

@@ -17,7 +17,7 @@ from qsuper.plan import Helper
 from qsuper.translate.devices.base import Context, Device, common, placed
 from qsuper.translate.node import Node
 from qsuper.translate.parts.backing import short_name
-from qsuper.translate.places import Bus, PciKind, PciTurn
+from qsuper.translate.places import Bus, PciKind, PciTurn, UsbTurn
 from qsuper.translate.sharing import shares_memory
 from qsuper.translate.virtio import (
     VirtioModel,
@@ -78,6 +78,7 @@ class Filesystem(Device, frozen=True, kw_only=True):
     ALIAS: ClassVar[str] = "fs"
     ALIAS_SKIPS_NAMED: ClassVar[bool] = True
     PCI_TURN: ClassVar[int] = PciTurn.FILESYSTEM
+    USB_TURN: ClassVar[int] = UsbTurn.FILESYSTEM
 
     driver: Driver
     tag: str
@@ -107,6 +108,8 @@ class Filesystem(Device, frozen=True, kw_only=True):
         if socket and what is not Driver.VIRTIOFS:
             raise source.error("socket= is for virtiofs", hint="<driver type='virtiofs'/>")
         multidevs = node.enum("multidevs", Multidevs, None)
+        for limit in node.children("space_hard_limit", "space_soft_limit"):
+            raise limit.error("QEMU limits no file system", hint="remove it")
         return cls(
             **common(node),
             driver=what,
@@ -146,11 +149,37 @@ class Filesystem(Device, frozen=True, kw_only=True):
             yield self._error(
                 "virtiofs needs shared memory", "<memoryBacking><access mode='shared'/>"
             )
-        if (self.fmode or self.dmode) and self.access is not AccessMode.MAPPED:
-            yield self._error("fmode= and dmode= need accessmode='mapped'", "add it")
+        for is_wrong, message, hint in self._misfits():
+            if is_wrong:
+                yield self._error(message, hint)
         tags = [getattr(other, "tag", None) for other in context.devices("filesystem")]
         if tags.count(self.tag) > 1:
             yield self._error(f"<target dir='{self.tag}'/> stands here twice", "rename one")
+
+    def _misfits(self) -> Iterator[tuple[bool, str, str]]:
+        """Give what does not go together: whether it is so, what is wrong, what would help."""
+        is_virtiofs, access = self.driver is Driver.VIRTIOFS, self.access
+        yield (
+            is_virtiofs and access is not AccessMode.PASSTHROUGH,
+            "virtiofs is always accessmode='passthrough'",
+            "remove it",
+        )
+        yield (
+            self.driver is Driver.HANDLE and access is not AccessMode.PASSTHROUGH,
+            "driver type='handle' is always accessmode='passthrough'",
+            "remove it",
+        )
+        yield is_virtiofs and self.multidevs is not None, "virtiofs has no multidevs=", "remove it"
+        yield (
+            not is_virtiofs and self.boot_order is not None,
+            "only virtiofs can be booted from",
+            "remove <boot>",
+        )
+        yield (
+            bool(self.fmode or self.dmode) and access is not AccessMode.MAPPED,
+            "fmode= and dmode= need accessmode='mapped'",
+            "add it",
+        )
 
     def helpers(self, context: Context) -> Iterator[Helper]:
         del context

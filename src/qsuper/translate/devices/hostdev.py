@@ -29,6 +29,7 @@ from qsuper.translate.vfio import HostPci, Rom
 from qsuper.translate.virtio import VirtioModel, virtio_address, virtio_driver, virtio_pci_kind
 
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_WWPN: Final = re.compile(r"naa\.[0-9a-fA-F]{16}")
 
 
 @unique
@@ -55,6 +56,15 @@ _RESETS: Final = {
     GuestReset.UNINITIALIZED: {"guest-reset": True, "guest-resets-all": False},
     GuestReset.ON: {"guest-reset": True, "guest-resets-all": True},
 }
+
+
+@unique
+class StartupPolicy(StrEnum):
+    """Whether a guest starts without its device: not here."""
+
+    MANDATORY = "mandatory"
+    REQUISITE = "requisite"
+    OPTIONAL = "optional"
 
 
 class Hostdev(Device, frozen=True, kw_only=True):
@@ -97,14 +107,13 @@ class Hostdev(Device, frozen=True, kw_only=True):
         source, props = _source(node, kind)
         teaming = node.child("teaming")
         is_vfio = kind in (Kind.PCI, Kind.MDEV)
-        display = node.on_off("display") if is_vfio else None
         return cls(
             **fields,
             kind=kind,
             source=source,
             props=props,
             model=_model(node, kind),
-            display=None if display is None else ("on" if display else "off"),
+            display=_display(node, kind),
             has_ramfb=bool(node.on_off("ramfb")) if is_vfio else False,
             rom=Rom.parse(node),
             failover_pair=teaming.required("persistent") if teaming is not None else None,
@@ -143,8 +152,8 @@ class Hostdev(Device, frozen=True, kw_only=True):
             yield self._error(f"this QEMU has no type='{self.kind}'", "remove it")
         if self.display == "on" and not context.has("graphics"):
             yield self._error("display='on' needs <graphics>", "add one")
-        if self.has_ramfb and self.display != "on":
-            yield self._error("ramfb='on' needs display='on'", "add it")
+        if self.has_ramfb and next(other for other in others if other.has_ramfb) is not self:
+            yield self._error("only one device can have ramfb='on'", "remove it")
 
     def notices(self, context: Context) -> Iterator[Notice]:
         del context
@@ -184,6 +193,16 @@ def _common(node: Node) -> tuple[Common, bool]:
     return {"at": node.at, "alias": "", "address": None, "boot_order": None}, True
 
 
+def _display(node: Node, kind: Kind) -> str | None:
+    """Read `display=`; libvirt keeps a mediated device's off where nothing is said."""
+    if kind not in (Kind.PCI, Kind.MDEV):
+        return None
+    display = node.on_off("display")
+    if display is None and kind is Kind.PCI:
+        return None
+    return "on" if display else "off"
+
+
 def _model(node: Node, kind: Kind) -> VirtioModel:
     if kind is Kind.SCSI_HOST:
         return node.enum("model", VirtioModel, VirtioModel.VIRTIO)
@@ -201,7 +220,8 @@ def _source(node: Node, kind: Kind) -> tuple[str, Props]:
             name = driver.get("name") if driver is not None else None
             if name not in (None, "vfio"):
                 raise node.error(f"<driver name='{name}'> is not supported", hint="vfio")
-            source.ignore("writeFiltering")
+            if source.get("writeFiltering") is not None:
+                raise source.error("QEMU knows no writeFiltering=", hint="remove it")
             place = str(HostPci.parse(source.required_child("address")))
             return place, {"host": place}
         case Kind.MDEV:
@@ -215,13 +235,13 @@ def _source(node: Node, kind: Kind) -> tuple[str, Props]:
             if source.required("protocol") != "vhost":
                 raise source.error(f"protocol='{source.get('protocol')}' is unknown", hint="vhost")
             wwpn = source.required("wwpn")
-            if not wwpn.startswith("naa."):
+            if not _WWPN.fullmatch(wwpn):
                 raise source.error(f"wwpn='{wwpn}' is no name", hint="naa.5123456789abcde0")
             return wwpn, {"wwpn": wwpn}
 
 
 def _usb_source(source: Node) -> tuple[str, Props]:
-    source.ignore("startupPolicy")
+    source.enum("startupPolicy", StartupPolicy, None)
     reset = source.enum("guestReset", GuestReset, None)
     resets: Props = _RESETS[reset] if reset is not None else {}
     address = source.child("address")

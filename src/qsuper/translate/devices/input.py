@@ -88,7 +88,8 @@ class Input(Device, frozen=True, kw_only=True):
     kind: Kind
     on: InputBus | None = None
     """None until defaults."""
-    model: VirtioModel = VirtioModel.VIRTIO
+    model: VirtioModel | None = None
+    """None: nothing is said."""
     source: str = ""
     """A device file of the host; of `passthrough` and `evdev`."""
     grabs_all: bool = False
@@ -115,7 +116,7 @@ class Input(Device, frozen=True, kw_only=True):
             **common(node),
             kind=kind,
             on=node.enum("bus", InputBus, None),
-            model=node.enum("model", VirtioModel, VirtioModel.VIRTIO),
+            model=node.enum("model", VirtioModel, None),
             source=source,
             grabs_all=grab is not None,
             toggle=toggle,
@@ -131,17 +132,12 @@ class Input(Device, frozen=True, kw_only=True):
 
     def pci_kind(self, context: Context) -> PciKind | None:
         if self.on is InputBus.VIRTIO:
-            return virtio_pci_kind(self, context, self.model)
+            return virtio_pci_kind(self, context, self.model or VirtioModel.VIRTIO)
         return None
 
     def bus(self, context: Context) -> Bus | None:
         del context
         return Bus.USB if self.on is InputBus.USB else None
-
-    def stem(self, context: Context) -> str | None:
-        """PS/2 devices are the machine's own, and do not count."""
-        del context
-        return f"ps2-{self.kind}" if self.on is InputBus.PS2 else None
 
     def problems(self, context: Context) -> Iterator[ConfigError]:
         allowed = {
@@ -154,6 +150,9 @@ class Input(Device, frozen=True, kw_only=True):
             buses = [str(bus) for bus, fits in allowed.items() if fits]
             text = f"<input>: type='{self.kind}' can't be on bus='{self.on}' of this machine"
             yield ConfigError(text, at=self.at, hint=", ".join(buses))
+        elif self.model is not None and self.on is not InputBus.VIRTIO:
+            text = f"<input>: model='{self.model}' is for bus='virtio'"
+            yield ConfigError(text, at=self.at, hint="remove model=")
         elif not context.site.caps.has_type(*self._types()):
             text = f"<input>: this QEMU has no type='{self.kind}' for bus='{self.on}'"
             yield ConfigError(text, at=self.at, hint="bus='usb'")
@@ -177,8 +176,9 @@ class Input(Device, frozen=True, kw_only=True):
             }
             yield Option.json("object", props)
             return
-        props = {"driver": driver, **self.virtio.props(), "evdev": self.source or None}
-        yield Option.json("device", {**props, **placed(self, context)})
+        props = {"driver": driver, "evdev": self.source or None}
+        tuning = self.virtio.props() if self.on is InputBus.VIRTIO else {}
+        yield Option.json("device", {**props, **tuning, **placed(self, context)})
 
     def _types(self) -> tuple[str, ...]:
         """Give QEMU's name of the device; nothing for what the machine has of its own."""
@@ -187,7 +187,8 @@ class Input(Device, frozen=True, kw_only=True):
                 return (_USB.get(self.kind, "usb-kbd"),)
             case InputBus.VIRTIO:
                 stem = _VIRTIO.get(self.kind, "virtio-keyboard")
-                return (virtio_driver(stem, self.address, self.model),)
+                model = self.model or VirtioModel.VIRTIO
+                return (virtio_driver(stem, self.address, model),)
             case InputBus.NONE:
                 return ("input-linux",)
             case _:

@@ -4,9 +4,9 @@ Sources: libvirt `formatdomain.rst`, "Network interfaces"; `qemuBuildNicDevProps
 `qemuBuildHostNetProps()`.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from enum import StrEnum, unique
-from typing import ClassVar, Final, Self, TypeVar, cast
+from typing import ClassVar, Self, TypeVar, cast
 
 from msgspec import field
 from msgspec.structs import replace
@@ -16,14 +16,9 @@ from qsuper.location import Notice
 from qsuper.options import Option, Props, Value
 from qsuper.plan import Command, Helper
 from qsuper.translate.devices.base import Context, Device, common, placed
-from qsuper.translate.netdev import (
-    Netdev,
-    Plug,
-    TapNet,
-    UserNet,
-    VdpaNet,
-    socket_parser,
-)
+from qsuper.translate.host_side import check_host_side
+from qsuper.translate.netdev import Netdev, Plug, TapNet, UserNet
+from qsuper.translate.network_type import Kind, parse_netdev
 from qsuper.translate.nic import (
     BOARD_MODELS,
     EXPRESS_MODELS,
@@ -35,8 +30,8 @@ from qsuper.translate.nic import (
 )
 from qsuper.translate.node import Node
 from qsuper.translate.order import position
-from qsuper.translate.passt import PasstNet, parse_user, parse_vhost_user_or_passt
-from qsuper.translate.places import Bus, PciAddress, PciKind, PciTurn
+from qsuper.translate.passt import PasstNet
+from qsuper.translate.places import Bus, PciAddress, PciKind, PciTurn, UsbTurn
 from qsuper.translate.sharing import shares_memory
 from qsuper.translate.site import NetworkKind
 from qsuper.translate.vfio import HostPci, Rom
@@ -44,24 +39,11 @@ from qsuper.translate.virtio import virtio_address, virtio_driver, virtio_pci_ki
 
 
 @unique
-class Kind(StrEnum):
-    """Values of `<interface type=>`."""
+class LinkState(StrEnum):
+    """Whether the cable is plugged in."""
 
-    USER = "user"
-    NETWORK = "network"
-    BRIDGE = "bridge"
-    ETHERNET = "ethernet"
-    MCAST = "mcast"
-    UDP = "udp"
-    CLIENT = "client"
-    SERVER = "server"
-    VHOSTUSER = "vhostuser"
-    HOSTDEV = "hostdev"
-    DIRECT = "direct"
-    VDPA = "vdpa"
-    INTERNAL = "internal"
-    NULL = "null"
-    VDS = "vds"
+    UP = "up"
+    DOWN = "down"
 
 
 class Interface(Device, frozen=True, kw_only=True):
@@ -71,6 +53,7 @@ class Interface(Device, frozen=True, kw_only=True):
     ALIAS: ClassVar[str] = "net"
     ALIAS_SKIPS_NAMED: ClassVar[bool] = True
     PCI_TURN: ClassVar[int] = PciTurn.INTERFACE
+    USB_TURN: ClassVar[int] = UsbTurn.INTERFACE
 
     kind: Kind
     netdev: Netdev | None = None
@@ -86,6 +69,8 @@ class Interface(Device, frozen=True, kw_only=True):
     """The standby for a host device that may leave."""
     starts_down: bool = False
     script: str = ""
+    unset: tuple[Notice, ...] = ()
+    """What of the host's side has no effect."""
 
     @classmethod
     def claims(cls, node: Node) -> bool:
@@ -93,27 +78,29 @@ class Interface(Device, frozen=True, kw_only=True):
 
     @classmethod
     def parse(cls, node: Node) -> Self:
-        kind = node.enum("type", Kind)
+        kind = node.enum("type", Kind, Kind.USER)
         model = node.child("model")
         mtu = node.child("mtu")
         tune = node.child("tune")
         sndbuf = tune.child("sndbuf") if tune is not None else None
         link = node.child("link")
         script = node.child("script")
-        node.accept("target", "guest", "actual")
+        node.accept("guest", "actual")
+        unset = check_host_side(node, kind)
         return cls(
             **common(node),
             kind=kind,
-            netdev=_netdev(node, kind),
+            netdev=parse_netdev(node, kind),
             network=_network_name(node) if kind is Kind.NETWORK else "",
             mac=parse_mac(node),
-            model=model.required("type") if model is not None else "",
+            model=(model.get("type") or "") if model is not None else "",
             driver=NicDriver.parse(node),
-            mtu=mtu.required_integer("size", low=0, high=0xFFFF) or None if mtu else None,
+            mtu=mtu.integer("size", low=0, high=0xFFFF) or None if mtu is not None else None,
             sndbuf=sndbuf.integer_text(low=0, high=1 << 40) if sndbuf is not None else None,
             rom=Rom.parse(node),
             is_failover=_failover(node),
-            starts_down=link is not None and link.get("state") == "down",
+            starts_down=link is not None and link.enum("state", LinkState, None) is LinkState.DOWN,
+            unset=unset,
             script=(script.get("path") or "") if script is not None else "",
         )
 
@@ -149,9 +136,6 @@ class Interface(Device, frozen=True, kw_only=True):
         return "network"
 
     def problems(self, context: Context) -> Iterator[ConfigError]:
-        driver = self._driver_name()
-        if not self._is_on_board(context) and not context.site.caps.has_type(driver):
-            yield self._error(f"this QEMU has no network card '{self.model}'", "virtio, e1000, ...")
         if self.netdev is None:
             yield self._error(f"network '{self.network}' cannot be had here", "use another type")
         elif self._queues > 1 and not self.netdev.takes_queues:
@@ -165,6 +149,7 @@ class Interface(Device, frozen=True, kw_only=True):
             yield self._error("type='vhostuser' needs shared memory", hint)
 
     def notices(self, context: Context) -> Iterator[Notice]:
+        yield from self.unset
         networks = context.site.host.networks
         if self.kind is Kind.NETWORK and self.network not in networks:
             yield self._notice(
@@ -175,6 +160,14 @@ class Interface(Device, frozen=True, kw_only=True):
             yield self._notice("the queues are a tap device each: type='ethernet' can have one")
         if self.script:
             yield self._notice(f"the script {self.script} is not run: set the tap device up before")
+
+    def obstacles(self, context: Context) -> Iterator[ConfigError]:
+        driver = self._driver_name()
+        if not self._is_on_board(context) and not context.site.caps.has_type(driver):
+            yield self._error(f"this QEMU has no network card '{self.model}'", "virtio, e1000, ...")
+        if isinstance(self.netdev, TapNet) and self.netdev.direct:
+            hint = "type='bridge', or type='ethernet'"
+            yield self._error("macvtap (type='direct') is not supported", hint)
 
     def setup(self, context: Context) -> Iterator[Command]:
         del context
@@ -265,13 +258,18 @@ class HostInterface(Interface, frozen=True, kw_only=True):
             raise source.error(f"type='{source.get('type')}' is not supported", hint="pci")
         teaming = node.child("teaming")
         node.ignore("managed")
-        node.accept("model", "mac", "driver", "target", "virtualport", "vlan")
+        driver = node.child("driver")
+        if driver is not None and driver.get("name") not in (None, "vfio"):
+            raise driver.error(f"name='{driver.get('name')}' is unknown", hint="vfio")
+        node.accept("model", "mac", "driver", "target")
+        unset = check_host_side(node, Kind.HOSTDEV)
         return cls(
             **common(node),
             kind=Kind.HOSTDEV,
             host=str(HostPci.parse(source)),
             mac=parse_mac(node),
             rom=Rom.parse(node),
+            unset=unset,
             failover_pair=_failover_pair(teaming) if teaming is not None else None,
         )
 
@@ -303,6 +301,7 @@ class HostInterface(Interface, frozen=True, kw_only=True):
 
     def notices(self, context: Context) -> Iterator[Notice]:
         del context
+        yield from self.unset
         yield self._notice(f"bind {self.host} to vfio-pci and set its MAC yourself, before")
 
     def options(self, context: Context) -> Iterator[Option]:
@@ -326,6 +325,8 @@ def _on_network(card: C, original: Interface, context: Context) -> C:
             return replace(card, netdev=UserNet())
         case NetworkKind.PASST:
             return replace(card, netdev=PasstNet())
+        case NetworkKind.DIRECT:
+            return replace(card, netdev=TapNet(direct=card.network))
         case NetworkKind.BRIDGE if entry:
             return replace(card, netdev=TapNet(bridge=entry.bridge))
         case NetworkKind.HOSTDEV if entry and entry.devices:
@@ -341,14 +342,6 @@ def _on_network(card: C, original: Interface, context: Context) -> C:
             return card
 
 
-def _netdev(node: Node, kind: Kind) -> Netdev | None:
-    if kind is Kind.NETWORK:
-        return None
-    if kind in _PARSERS:
-        return _PARSERS[kind](node)
-    raise node.error(f"type='{kind}' is not supported", hint="user, bridge, ethernet, network, ...")
-
-
 def _network_name(node: Node) -> str:
     source = node.required_child("source")
     source.ignore("portgroup", "portid", "bridge")
@@ -357,10 +350,12 @@ def _network_name(node: Node) -> str:
 
 def _failover(node: Node) -> bool:
     teaming = node.child("teaming")
-    if teaming is None:
+    if teaming is None or teaming.get("type") is None:
         return False
-    if teaming.required("type") != "persistent":
+    if teaming.get("type") != "persistent":
         raise teaming.error("only a host device can be transient", hint="type='persistent'")
+    if teaming.get("persistent") is not None:
+        raise teaming.error("type='persistent' names no other device", hint="remove persistent=")
     return True
 
 
@@ -368,29 +363,3 @@ def _failover_pair(teaming: Node) -> str:
     if teaming.required("type") != "transient":
         raise teaming.error("a host device can only be transient", hint="type='transient'")
     return teaming.required("persistent")
-
-
-def _bridge(node: Node) -> Netdev:
-    return TapNet(bridge=node.required_child("source").required("bridge"))
-
-
-def _ethernet(node: Node) -> Netdev:
-    target = node.child("target")
-    return TapNet(ifname=target.get("dev") if target is not None else None)
-
-
-def _vdpa(node: Node) -> Netdev:
-    return VdpaNet(device=node.required_child("source").required("dev"))
-
-
-_PARSERS: Final[Mapping[Kind, Callable[[Node], Netdev]]] = {
-    Kind.USER: parse_user,
-    Kind.BRIDGE: _bridge,
-    Kind.ETHERNET: _ethernet,
-    Kind.MCAST: socket_parser("mcast"),
-    Kind.UDP: socket_parser("udp"),
-    Kind.CLIENT: socket_parser("connect"),
-    Kind.SERVER: socket_parser("listen"),
-    Kind.VHOSTUSER: parse_vhost_user_or_passt,
-    Kind.VDPA: _vdpa,
-}

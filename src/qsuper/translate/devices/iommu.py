@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from enum import StrEnum, unique
 from typing import ClassVar, Final, Self
 
-from msgspec.structs import replace
-
 from qsuper.errors import ConfigError
 from qsuper.options import Option, Props
 from qsuper.translate.devices.base import Context, Device, common, placed
@@ -28,6 +26,8 @@ class Model(StrEnum):
 
 
 _QEMU: Final = {Model.INTEL: "intel-iommu", Model.VIRTIO: "virtio-iommu"}
+_QOM: Final = _QEMU | {Model.VIRTIO: "virtio-iommu-pci"}
+"""The types' own names; QEMU's list of types leaves aliases out."""
 
 
 class Iommu(Device, frozen=True, kw_only=True):
@@ -60,7 +60,7 @@ class Iommu(Device, frozen=True, kw_only=True):
             caching_mode=driver.on_off("caching_mode"),
             eim=driver.on_off("eim"),
             iotlb=driver.on_off("iotlb"),
-            aw_bits=driver.integer("aw_bits", low=39, high=64),
+            aw_bits=driver.integer("aw_bits", low=0, high=64),
             dma_translation=driver.on_off("dma_translation"),
         )
 
@@ -72,13 +72,11 @@ class Iommu(Device, frozen=True, kw_only=True):
     def missing(cls, context: Context) -> Iterator[Self]:
         """Without interrupt remapping, a PC's CPUs above the 255th get no interrupts."""
         if needs_remapping(context) and not context.has("iommu"):
-            yield cls(at=context.domain.at, model=Model.INTEL)
+            yield cls(at=context.domain.at, model=Model.INTEL, intremap=True, eim=True)
 
-    def defaulted(self, context: Context) -> Self:
-        if self.model is not Model.INTEL or not needs_remapping(context):
-            return self
-        intremap = True if self.intremap is None else self.intremap
-        return replace(self, intremap=intremap, eim=True if self.eim is None else self.eim)
+    @property
+    def remaps_interrupts(self) -> bool:
+        return bool(self.intremap)
 
     def stem(self, context: Context) -> str | None:
         del context
@@ -96,16 +94,22 @@ class Iommu(Device, frozen=True, kw_only=True):
             yield self._error(
                 f"machine '{site.machine}' has no model='{self.model}'", "q35 has one"
             )
-        elif self.model in _QEMU and not site.caps.has_type(_QEMU[self.model]):
+        elif self.model in _QOM and not site.caps.has_type(_QOM[self.model]):
             yield self._error(f"this QEMU has no model='{self.model}'", "remove it")
         if self.model is Model.VIRTIO and not context.domain.features.has_acpi:
             yield self._error("model='virtio' needs ACPI", "<features><acpi/>")
-        if self.intremap and context.domain.features.ioapic != "qemu":
+        if self.intremap and site.is_kvm and context.domain.features.ioapic != "qemu":
             yield self._error(
                 "intremap='on' needs a split I/O APIC", "<features><ioapic driver='qemu'/>"
             )
+        if self.address is not None and self.model is not Model.VIRTIO:
+            yield self._error(f"model='{self.model}' has no address", "remove <address>")
         if self.eim and not self.intremap:
             yield self._error("eim='on' needs intremap='on'", "add it")
+        if needs_remapping(context) and not self.eim:
+            yield self._error(
+                "more than 255 CPUs need eim='on'", "<driver intremap='on' eim='on'/>"
+            )
         if len(list(context.devices("iommu"))) > 1:
             yield self._error("there can be one", "remove the others")
 

@@ -18,6 +18,8 @@ class Lease(Device, frozen=True, kw_only=True):
 
     @classmethod
     def parse(cls, node: Node) -> Self:
+        node.required_child("key")
+        node.required_child("target").required("path")
         node.accept()
         return cls(at=node.at)
 

@@ -42,7 +42,9 @@ class Memballoon(Device, frozen=True, kw_only=True):
     @classmethod
     def parse(cls, node: Node) -> Self:
         has_none = node.get("model") == _NONE
-        node.accept("stats")  # how often libvirtd asks; nothing to the guest
+        stats = node.child("stats")
+        if stats is not None:
+            stats.integer("period")  # how often libvirtd asks; nothing to the guest
         return cls(
             **common(node),
             model=None if has_none else node.enum("model", VirtioModel),

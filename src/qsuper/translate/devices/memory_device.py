@@ -109,6 +109,8 @@ class MemoryDevice(Device, frozen=True, kw_only=True):
         requested, base = target.child("requested"), target.child("address")
         cell = target.child("node")
         target.accept("current")
+        if model is Model.NVDIMM and node.child("uuid") is not None:
+            raise node.error("an nvdimm has a uuid on pseries machines alone", hint="remove <uuid>")
         source = Source.parse(node.child("source"))
         if model in _LASTING and source.path is None:
             raise node.error("<source><path> is missing", hint="the file with the content")
@@ -128,7 +130,7 @@ class MemoryDevice(Device, frozen=True, kw_only=True):
             block_bytes=block.bytes_text() if block is not None else None,
             requested_bytes=requested.bytes_text() if requested is not None else None,
             base=base.integer("base", low=0, high=1 << 62) if base is not None else None,
-            is_in_slots=target.yes_no("dynamicMemslots"),
+            is_in_slots=target.yes_no("dynamicMemslots") if model is Model.VIRTIO_MEM else None,
         )
 
     def defaulted(self, context: Context) -> Self:
@@ -183,20 +185,32 @@ class MemoryDevice(Device, frozen=True, kw_only=True):
             yield self._error(f"this QEMU has no model='{self.model}'", Model.DIMM)
         if self.model is not Model.VIRTIO_PMEM and not cells:
             yield self._error("memory devices need NUMA cells", "<cpu><numa>")
+        for is_wrong, message, hint in self._misfits():
+            if is_wrong:
+                yield self._error(message, hint)
         if self.cell is None and cells and self.model is not Model.VIRTIO_PMEM:
             yield self._error("<target> names no NUMA cell", "<node>0</node>")
-        if self.label_bytes is not None and self.label_bytes < _LEAST_LABEL:
-            yield self._error("<label> is below 128 KiB", "<size unit='KiB'>128</size>")
         if self.cell is not None and cells and self.cell not in {part.number for part in cells}:
             yield self._error(f"there is no NUMA cell {self.cell}", "see <cpu><numa>")
         slots = context.domain.memory.slots
         if isinstance(self.address, DimmAddress) and (self.address.slot or 0) >= slots:
             yield self._error(f"<maxMemory> has {slots} slots", "give it more")
-        if self.model is Model.NVDIMM and self.is_readonly and self.label_bytes:
-            yield self._error("<readonly/> leaves no place for <label>", "remove one")
         if self.model is Model.VIRTIO_MEM:
             yield from self._virtio_mem_problems()
         yield from self._overlaps(context)
+
+    def _misfits(self) -> Iterator[tuple[bool, str, str]]:
+        """Give what does not go together: whether it is so, what is wrong, what would help."""
+        label, model = self.label_bytes, self.model
+        if label is not None:
+            yield label < _LEAST_LABEL, "<label> is below 128 KiB", "<size unit='KiB'>128</size>"
+            yield label >= self.size_bytes, "<label> leaves no memory", "make it smaller"
+        can_discard = self.discards is None or model is not Model.NVDIMM
+        yield not can_discard, "an nvdimm discards nothing", "remove discard="
+        is_private = self.access is MemoryAccess.PRIVATE
+        is_pmem = model is Model.VIRTIO_PMEM
+        yield is_pmem and is_private, "virtio-pmem is always shared", "access='shared'"
+        yield is_pmem and self.cell is not None, "virtio-pmem is in no NUMA cell", "remove <node>"
 
     def _virtio_mem_problems(self) -> Iterator[ConfigError]:
         block, requested = self.block_bytes, self.requested_bytes
@@ -268,6 +282,8 @@ class MemoryDevice(Device, frozen=True, kw_only=True):
             if has_threads or option.props["qom-type"] != "thread-context":
                 props = self._adapted(option.props)
                 context_id = props.get("prealloc-context") if has_threads else None
+                if domain.memory.preallocates(site, domain.numa):
+                    props = {**props, "prealloc": None}
                 yield replace(option, props={**props, "prealloc-context": context_id})
 
     def _adapted(self, props: Props) -> Props:

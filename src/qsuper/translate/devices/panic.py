@@ -5,7 +5,7 @@ Sources: libvirt `formatdomain.rst`, "Panic device"; `qemuBuildPanicCommandLine(
 
 from collections.abc import Iterator
 from enum import StrEnum, unique
-from typing import ClassVar, Self
+from typing import ClassVar, Final, Self
 
 from msgspec.structs import replace
 
@@ -13,7 +13,7 @@ from qsuper.errors import ConfigError
 from qsuper.options import Option
 from qsuper.translate.devices.base import Context, Device, common, placed
 from qsuper.translate.node import Node
-from qsuper.translate.places import IsaAddress, PciKind, PciTurn
+from qsuper.translate.places import IsaAddress, PciAddress, PciKind, PciTurn
 
 
 @unique
@@ -29,6 +29,9 @@ class Model(StrEnum):
     """Part of the machine."""
     S390 = "s390"
     """Part of the CPU."""
+
+
+_ADDRESS: Final = {Model.ISA: IsaAddress, Model.PVPANIC: PciAddress}
 
 
 class Panic(Device, frozen=True, kw_only=True):
@@ -65,7 +68,14 @@ class Panic(Device, frozen=True, kw_only=True):
             Model.PSERIES: site.machine.startswith("pseries"),
             Model.S390: site.arch == "s390x",
         }
-        if self.model is not None and not fits[self.model]:
+        wanted = _ADDRESS.get(self.model) if self.model else None
+        if self.address is not None and not (wanted and isinstance(self.address, wanted)):
+            text = f"<panic>: model='{self.model}' has no such <address>"
+            yield ConfigError(text, at=self.at, hint="remove it")
+        if self.model is None:
+            text = f"<panic>: machine '{site.machine}' has no default for model="
+            yield ConfigError(text, at=self.at, hint="pvpanic")
+        elif not fits[self.model]:
             models = ", ".join(model for model, fit in fits.items() if fit)
             text = f"<panic>: machine '{site.machine}' has no model='{self.model}'"
             yield ConfigError(text, at=self.at, hint=models)
@@ -80,17 +90,19 @@ class Panic(Device, frozen=True, kw_only=True):
 
     def options(self, context: Context) -> Iterator[Option]:
         if self.model is Model.ISA:
-            port = self.address.iobase if isinstance(self.address, IsaAddress) else None
+            port = (self.address.iobase or 0) if isinstance(self.address, IsaAddress) else None
             yield Option.json("device", {"driver": "pvpanic", "ioport": port})
         elif self.model is Model.PVPANIC:
             place = placed(self, context) | {"id": None}
             yield Option.json("device", {"driver": "pvpanic-pci", **place})
 
 
-def _default_model(context: Context) -> Model:
+def _default_model(context: Context) -> Model | None:
     site = context.site
     if site.machine.startswith("pseries"):
         return Model.PSERIES
     if site.arch == "s390x":
         return Model.S390
-    return Model.ISA if site.is_x86 else Model.PVPANIC
+    if site.is_x86:
+        return Model.ISA
+    return Model.PVPANIC if site.is_arm and site.is_virt else None

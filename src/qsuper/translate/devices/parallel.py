@@ -10,7 +10,7 @@ from qsuper.errors import ConfigError
 from qsuper.options import Option, Value
 from qsuper.plan import Console
 from qsuper.translate.chardev import Chardev
-from qsuper.translate.devices.base import Context, Device, common, placed
+from qsuper.translate.devices.base import Context, Device, common
 from qsuper.translate.node import Node
 from qsuper.translate.places import IsaAddress
 
@@ -27,7 +27,8 @@ class Parallel(Device, frozen=True, kw_only=True):
     def parse(cls, node: Node) -> Self:
         target = node.child("target")
         if target is not None:
-            target.ignore("type", "port")  # QEMU numbers them in order
+            target.ignore("type")
+            target.integer("port", low=0)  # QEMU numbers them in order
         return cls(**common(node), chardev=Chardev.parse(node))
 
     def problems(self, context: Context) -> Iterator[ConfigError]:
@@ -41,7 +42,7 @@ class Parallel(Device, frozen=True, kw_only=True):
     def options(self, context: Context) -> Iterator[Option]:
         yield from self.chardev.options(self.alias, context.site.caps, device_backend="parallel")
         props: dict[str, Value] = {"driver": "isa-parallel", "chardev": f"char{self.alias}"}
-        yield Option.json("device", props | placed(self, context))
+        yield Option.json("device", props | {"id": self.alias})  # QEMU places it
 
     def consoles(self, context: Context) -> Iterator[Console]:
         del context

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from qsuper.errors import ConfigError
 from qsuper.location import Location
 from qsuper.options import Option, Value
-from qsuper.translate.controllers import UNINDEXED
+from qsuper.translate.controllers import UNINDEXED, refuse_scsi_words
 from qsuper.translate.devices.base import Context, Device, common, placed
 from qsuper.translate.model import Need
 from qsuper.translate.node import Node
@@ -73,6 +73,7 @@ class PciController(Device, frozen=True, kw_only=True):
     @classmethod
     def parse(cls, node: Node) -> Self:
         target = node.child("target")
+        refuse_scsi_words(node.child("driver"))
         name = node.child("model")
         hole = node.child("pcihole64")
         numa = target.child("node") if target is not None else None
@@ -111,12 +112,8 @@ class PciController(Device, frozen=True, kw_only=True):
         return cls(at=at, index=need.index, model=PciModel(need.model) if need.model else None)
 
     def defaulted(self, context: Context) -> Self:
-        site = context.site
-        model = self.model
-        if model is None and self.index == 0:
-            model = PciModel.PCIE_ROOT if site.has_pcie_root else PciModel.PCI_ROOT
-        alias = "" if model in _ROOTS else self.alias  # QEMU's own name of the bus holds
-        return replace(self, model=model, alias=alias)
+        del context
+        return replace(self, alias="") if self.model in _ROOTS else self  # QEMU names the bus
 
     def indexed(self, index: int) -> Self:
         return replace(self, index=index)

@@ -3,8 +3,11 @@
 Source: libvirt `formatdomain.rst`, "Pstore".
 """
 
+import posixpath
 from collections.abc import Iterator
 from typing import ClassVar, Final, Self
+
+from msgspec.structs import replace
 
 from qsuper.errors import ConfigError
 from qsuper.options import Option, Props
@@ -31,25 +34,27 @@ class Pstore(Device, frozen=True, kw_only=True):
         backend = node.required("backend")
         if backend != "acpi-erst":
             raise node.error(f"backend='{backend}' is unknown", hint="acpi-erst")
-        path, size = node.required_child("path"), node.required_child("size")
+        path, size = node.child("path"), node.required_child("size")
         count = size.bytes_text()
-        if not path.text:
-            raise path.error("the path is empty")
         if not _LEAST_BYTES <= count <= _MOST_BYTES or count & (count - 1):
             raise size.error(f"{count} bytes are no power of two from 4 KiB on")
-        return cls(**common(node), path=path.file_text(), size_bytes=count)
+        file = path.file_text() if path is not None else ""
+        return cls(**common(node), path=file, size_bytes=count)
+
+    def defaulted(self, context: Context) -> Self:
+        if self.path:
+            return self
+        name = f"{context.domain.name}_PSTORE.raw"
+        return replace(self, path=posixpath.join(context.site.host.nvram_dir, name))
 
     def pci_kind(self, context: Context) -> PciKind | None:
         del context
         return PciKind.CONVENTIONAL
 
     def problems(self, context: Context) -> Iterator[ConfigError]:
-        if not context.site.is_x86 or not context.site.caps.has_type("acpi-erst"):
+        if not context.site.caps.has_type("acpi-erst"):
             text = "<pstore>: this machine has no acpi-erst"
             yield ConfigError(text, at=self.at, hint="q35 has")
-        if not context.domain.features.has_acpi:
-            text = "<pstore>: acpi-erst needs ACPI"
-            yield ConfigError(text, at=self.at, hint="<features><acpi/>")
 
     def options(self, context: Context) -> Iterator[Option]:
         backend = f"mem{self.alias}"

@@ -32,6 +32,10 @@ class RedirFilter(Device, frozen=True, kw_only=True):
     def parse(cls, node: Node) -> Self:
         return cls(**common(node), rules=tuple(_rule(part) for part in node.children("usbdev")))
 
+    def problems(self, context: Context) -> Iterator[ConfigError]:
+        if len(list(context.devices(self.TAG))) > 1:
+            yield ConfigError("<redirfilter>: there can be one", at=self.at, hint="put all in one")
+
     def options(self, context: Context) -> Iterator[Option]:
         del context
         return iter(())

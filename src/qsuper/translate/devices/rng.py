@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from qsuper.errors import ConfigError
 from qsuper.options import Option, Props
-from qsuper.translate.chardev import Chardev, ChardevKind
+from qsuper.translate.chardev import Chardev
 from qsuper.translate.devices.base import Context, Device, common, placed
 from qsuper.translate.node import Node
 from qsuper.translate.places import PciKind, PciTurn
@@ -64,8 +64,8 @@ class Rng(Device, frozen=True, kw_only=True):
         source = node.required_child("backend")
         backend = source.enum("model", Backend)
         rate = node.child("rate")
-        if backend is Backend.EGD and source.get("type") not in (ChardevKind.TCP, ChardevKind.UNIX):
-            raise source.error(f"type='{source.get('type')}' is not supported", hint="tcp or unix")
+        if backend is Backend.EGD:
+            source.required("type")
         period = rate.integer("period", low=0, high=1 << 31) if rate is not None else None
         return cls(
             **common(node),
@@ -73,7 +73,7 @@ class Rng(Device, frozen=True, kw_only=True):
             backend=backend,
             source=(source.text or _DEFAULT_SOURCE),
             chardev=Chardev.parse(source) if backend is Backend.EGD else None,
-            rate=rate.required_integer("bytes", low=1, high=1 << 63) if rate is not None else None,
+            rate=rate.integer("bytes", low=0, high=1 << 63) or None if rate is not None else None,
             period_ms=period or _DEFAULT_PERIOD_MS,
             virtio=VirtioOptions.parse(node.child("driver")),
         )

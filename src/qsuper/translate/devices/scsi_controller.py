@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from enum import StrEnum, unique
 from typing import ClassVar, Final, Self
 
-from msgspec import Struct, field
+from msgspec import field
 from msgspec.structs import replace
 
 from qsuper.errors import ConfigError
@@ -26,6 +26,7 @@ from qsuper.translate.virtio import (
     virtio_driver,
     virtio_pci_kind,
 )
+from qsuper.translate.vq_mapping import VqMapping
 
 
 @unique
@@ -68,13 +69,6 @@ _VIRTIO: Final = {
 }
 
 
-class ThreadMapping(Struct, frozen=True, kw_only=True):
-    """An iothread with the queues that it serves; none: QEMU deals them out."""
-
-    iothread: int
-    queues: tuple[int, ...] = ()
-
-
 class ScsiController(Device, frozen=True, kw_only=True):
     """A SCSI host bus adapter."""
 
@@ -89,7 +83,7 @@ class ScsiController(Device, frozen=True, kw_only=True):
     max_sectors: int | None = None
     ioeventfd: bool | None = None
     iothread: int | None = None
-    mapping: tuple[ThreadMapping, ...] = ()
+    mapping: VqMapping = VqMapping()
     virtio: VirtioOptions = field(default_factory=VirtioOptions)
 
     @classmethod
@@ -113,8 +107,8 @@ class ScsiController(Device, frozen=True, kw_only=True):
             cmd_per_lun=driver.integer("cmd_per_lun", low=0, high=0xFFFFFFFF),
             max_sectors=driver.integer("max_sectors", low=0, high=0xFFFFFFFF),
             ioeventfd=driver.on_off("ioeventfd"),
-            iothread=driver.integer("iothread", low=1),
-            mapping=_mapping(driver),
+            iothread=driver.integer("iothread", low=0) or None,
+            mapping=VqMapping.parse(driver),
             virtio=VirtioOptions.parse(driver),
         )
 
@@ -169,24 +163,22 @@ class ScsiController(Device, frozen=True, kw_only=True):
             "max_sectors": self.max_sectors,
             "ioeventfd": self.ioeventfd,
             "iothread": self.iothread,
-            "iothreads": self.mapping or None,
+            "iothreads": self.mapping.rows or None,
         }
-        for name, value in (written | self.virtio.props()).items():
+        for name, value in written.items():
             if value is not None and not self.kind:
                 yield self._wrong(f"<driver {name}> is for virtio-scsi only")
-        if self.iothread is not None and self.mapping:
+        if self.iothread is not None and self.mapping.rows:
             yield self._wrong("<driver iothread=> together with <iothreads>")
-        threads = [row.iothread for row in self.mapping]
-        for thread in [*threads, *([self.iothread] if self.iothread else [])]:
+        for thread in [*self.mapping.threads, *([self.iothread] if self.iothread else [])]:
             if thread not in context.domain.iothreads.ids:
                 yield self._wrong(f"there is no iothread {thread}", "define it by <iothreads>")
-        if self.mapping and not context.site.caps.has_prop(
+        if self.mapping.rows and not context.site.caps.has_prop(
             "virtio-scsi-pci", "iothread-vq-mapping"
         ):
             yield self._wrong("this QEMU can't map queues to iothreads")
-        queues = [queue for row in self.mapping for queue in row.queues]
-        if len(set(queues)) != len(queues) or len(set(threads)) != len(threads):
-            yield self._wrong("<iothreads> names an iothread or a queue twice")
+        for text in self.mapping.misfits(self.queues):
+            yield self._wrong(text)
 
     def details(self, context: Context) -> Iterator[tuple[str, str | int | None]]:
         del context
@@ -201,14 +193,10 @@ class ScsiController(Device, frozen=True, kw_only=True):
             props = {"driver": _DRIVER[self.model]} | placed(self, context)
             yield Option.json("device", props)
             return
-        mapping: list[dict[str, Value]] = [
-            {"iothread": f"iothread{row.iothread}", "vqs": row.queues or None}
-            for row in self.mapping
-        ]
         own: dict[str, Value] = {
             "driver": virtio_driver("virtio-scsi", self.address, self.kind),
             "iothread": f"iothread{self.iothread}" if self.iothread else None,
-            "iothread-vq-mapping": mapping or None,
+            "iothread-vq-mapping": self.mapping.value,
             "num_queues": self.queues,
             "cmd_per_lun": self.cmd_per_lun,
             "max_sectors": self.max_sectors,
@@ -218,19 +206,6 @@ class ScsiController(Device, frozen=True, kw_only=True):
 
     def _wrong(self, text: str, hint: str = "") -> ConfigError:
         return ConfigError(f"<controller type='scsi'>: {text}", at=self.at, hint=hint)
-
-
-def _mapping(driver: Node) -> tuple[ThreadMapping, ...]:
-    found = driver.child("iothreads")
-    if found is None:
-        return ()
-    return tuple(
-        ThreadMapping(
-            iothread=row.required_integer("id", low=1),
-            queues=tuple(queue.required_integer("id", low=0) for queue in row.children("queue")),
-        )
-        for row in found.children("iothread")
-    )
 
 
 def _default_model(context: Context) -> ScsiModel | None:

@@ -49,8 +49,8 @@ class ScsiHostdev(Device, frozen=True, kw_only=True):
         if (mode := node.get("mode")) not in (None, "subsystem"):
             raise node.error(f"mode='{mode}' is not supported", hint="subsystem")
         node.ignore("managed", "rawio", "type")  # whether QEMU may send all commands is the host's
-        if node.get("sgio") == "unfiltered":
-            raise node.error("sgio='unfiltered' is no longer supported by Linux")
+        if (sgio := node.get("sgio")) not in (None, "filtered"):
+            raise node.error(f"sgio='{sgio}' is not supported by Linux", hint="filtered")
         fields = common(node)
         if fields["address"] is not None and not isinstance(fields["address"], DriveAddress):
             raise node.error("<address type=> does not fit the device", hint="drive")

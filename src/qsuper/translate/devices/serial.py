@@ -133,7 +133,6 @@ class Serial(Device, frozen=True, kw_only=True):
                     alias=console.alias,
                     address=console.address,
                     chardev=console.chardev,
-                    port=console.port,
                 )
             break
 
@@ -169,6 +168,8 @@ class Serial(Device, frozen=True, kw_only=True):
             yield self._error(f"model '{self.model}' does not go with '{self.target}'", models)
         if not _fits_machine(self.target, self.model, site):
             yield self._error(f"machine {site.machine} has no '{self.target or self.model}'")
+
+    def obstacles(self, context: Context) -> Iterator[ConfigError]:
         if self.target is SerialTarget.ISA and (self.port or 0) >= _ISA_PORTS:
             yield self._error(f"port {self.port} is beyond the last", f"0..{_ISA_PORTS - 1}")
         if self.target is SerialTarget.ISA:

@@ -113,7 +113,8 @@ class Shmem(Device, frozen=True, kw_only=True):
             path = self._doorbell(context) if self._is_ours else self.server
             props: Props = {"backend": "socket", "id": chardev, "path": path}
             yield Option.keyed("chardev", props, implied="backend")
-            own |= {"chardev": chardev, "vectors": self.vectors, "ioeventfd": self.ioeventfd}
+            own |= {"chardev": chardev, "vectors": self.vectors}
+            own["ioeventfd"] = self.ioeventfd is not False
         else:
             yield Option.json("object", self._memory(context))
             own["memdev"] = self._backend

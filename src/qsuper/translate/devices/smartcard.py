@@ -18,6 +18,7 @@ from qsuper.translate.node import Node
 from qsuper.translate.places import Bus, CcidAddress
 
 _CERTIFICATES: Final = 3
+_DATABASE: Final = "/etc/pki/nssdb"
 
 
 @unique
@@ -51,7 +52,9 @@ class Smartcard(Device, frozen=True, kw_only=True):
             certificates = tuple(part.text for part in node.children("certificate"))
             if len(certificates) != _CERTIFICATES:
                 raise node.error(f"{len(certificates)} <certificate>", hint="three are needed")
-            database = node.child_text("database")
+            database = node.child_text("database") or _DATABASE
+            if not database.startswith("/"):
+                raise node.error(f"<database> '{database[:60]}' is no absolute path")
         if mode is Mode.PASSTHROUGH:
             node.required("type")
         return cls(
@@ -88,6 +91,9 @@ class Smartcard(Device, frozen=True, kw_only=True):
     def problems(self, context: Context) -> Iterator[ConfigError]:
         if self.chardev:
             yield from self.chardev.problems(context)
+        if self.address != CcidAddress(controller=0, slot=0):
+            text = "<smartcard>: QEMU has room for one, in reader 0, slot 0"
+            yield ConfigError(text, at=self.at, hint="remove the others")
         if not context.site.caps.has_type(self._driver()):
             text = f"<smartcard>: this QEMU has no mode='{self.mode}'"
             yield ConfigError(text, at=self.at, hint="remove it")

@@ -82,6 +82,7 @@ class Spice(Display, frozen=True, kw_only=True):
     port: int | None = None
     tls_port: int | None = None
     has_auto_port: bool = False
+    keymap: str | None = None
     password: Password | None = None
     channels: tuple[tuple[str, Mode], ...] = ()
     """`default` first, if the file sets it."""
@@ -94,12 +95,11 @@ class Spice(Display, frozen=True, kw_only=True):
 
     @classmethod
     def parse(cls, node: Node) -> Self:
-        node.ignore("keymap")
         port = node.integer("port", low=-1, high=0xFFFF)
         tls_port = node.integer("tlsPort", low=-1, high=0xFFFF)
         is_auto = bool(node.yes_no("autoport")) or port == -1
         gl = node.child("gl")
-        has_gl = gl is not None and bool(gl.yes_no("enable"))
+        has_gl = gl is not None and gl.required_yes_no("enable")
         default = node.enum("defaultMode", Mode, Mode.ANY)
         named = ((str(part.enum("name", Channel)), part) for part in node.children("channel"))
         channels = tuple((name, part.enum("mode", Mode)) for name, part in named)
@@ -109,6 +109,7 @@ class Spice(Display, frozen=True, kw_only=True):
             port=_AUTO_PORT if is_auto else port or None,
             tls_port=tls_port if tls_port and tls_port > 0 else None,
             has_auto_port=is_auto,
+            keymap=node.get("keymap"),
             password=Password.parse(node, DisplayKind.SPICE),
             channels=(("default", default), *channels),
             tuning=_tuning(node),
@@ -117,19 +118,25 @@ class Spice(Display, frozen=True, kw_only=True):
         )
 
     def problems(self, context: Context) -> Iterator[ConfigError]:
-        if [type(other) for other in context.devices("graphics")].count(Spice) > 1:
-            yield self._error("there can be one type='spice'", "remove the others")
+        yield from self.twins(context)
+        yield from self.listen.problems(self.at)
         if not context.site.caps.schema.has("query-spice"):
             yield self._error("this QEMU has no SPICE", "type='vnc'")
-        is_local = self.listen.kind in (ListenKind.SOCKET, ListenKind.NONE)
-        if self.has_gl and not is_local and (self.port or self.tls_port):
-            yield self._error("<gl> works on this host only", "<listen type='none'/>")
+        modes = [mode for _, mode in self.channels]
+        if Mode.SECURE in modes and not (self.tls_port or self.has_auto_port):
+            yield self._error("mode='secure' needs a port with TLS", "tlsPort=")
+        if Mode.INSECURE in modes and not (self.port or self.has_auto_port):
+            yield self._error("mode='insecure' needs a port without TLS", "port=")
 
     def notices(self, context: Context) -> Iterator[Notice]:
         yield from self.listen.notices(self.at, context)
         if self.has_auto_port and self.listen.kind is ListenKind.ADDRESS:
             text = f"<graphics>: autoport='yes' always takes {_AUTO_PORT}"
             yield Notice(self.at, f"{text}: give a second domain another port")
+        is_local = self.listen.kind in (ListenKind.SOCKET, ListenKind.NONE)
+        if self.has_gl and not is_local and (self.port or self.tls_port):
+            text = "<graphics>: QEMU has <gl> for viewers on this host only"
+            yield Notice(self.at, f"{text} (<listen type='none'/>)")
 
     def setup(self, context: Context) -> Iterator[Command]:
         del context
@@ -150,6 +157,8 @@ class Spice(Display, frozen=True, kw_only=True):
             "seamless-migration": True,
         }
         yield Option.keyed("spice", props)
+        if self.keymap:
+            yield Option.word("k", self.keymap)
 
     def _place(self, context: Context) -> dict[str, Value]:
         if self.listen.kind is ListenKind.SOCKET:
@@ -180,10 +189,10 @@ def _tuning(node: Node) -> Props:
     if streaming is not None:
         props["streaming-video"] = str(streaming.enum("mode", Streaming))
     clipboard = node.child("clipboard")
-    if clipboard is not None and clipboard.yes_no("copypaste") is False:
+    if clipboard is not None and not clipboard.required_yes_no("copypaste"):
         props["disable-copy-paste"] = True
     transfer = node.child("filetransfer")
-    if transfer is not None and transfer.yes_no("enable") is False:
+    if transfer is not None and not transfer.required_yes_no("enable"):
         props["disable-agent-file-xfer"] = True
     mouse = node.child("mouse")
     if mouse is not None:

@@ -72,13 +72,15 @@ class Tpm(Device, frozen=True, kw_only=True):
                 source = found.required_child("source")
                 if source.required("type") != "unix":
                     raise source.error(f"type='{source.get('type')}' is unknown", hint="unix")
-                source.ignore("mode")
+                if source.get("mode") not in (None, "connect"):
+                    raise source.error("QEMU connects to an external TPM", hint="mode='connect'")
                 path = source.resolve(source.required("path"))
             case Backend.EMULATOR:
                 version = found.get("version")
                 if version not in (None, "1.2", "2.0"):
                     raise found.error(f"version='{version}' is unknown", hint="1.2 or 2.0")
-                found.ignore("persistent_state", "debug")
+                found.yes_no("persistent_state")
+                found.integer("debug", low=0)
         return cls(
             **common(node),
             backend=backend,
@@ -101,20 +103,29 @@ class Tpm(Device, frozen=True, kw_only=True):
             yield self._error(f"this QEMU has no back end '{kind}'", "remove it")
         if self.model is Model.CRB and self.version == "1.2":
             yield self._error("model='tpm-crb' needs version='2.0'", Model.TIS)
+        if self.version == OLD and not context.site.is_x86:
+            yield self._error("only x86 guests have version='1.2'", "version='2.0'")
+        if self.backend is Backend.EMULATOR and self.swtpm.is_new and not self._is_new(context):
+            yield self._error("<profile> and <active_pcr_banks> need version='2.0'", "say so")
         if len(list(context.devices("tpm"))) > 1:
             yield self._error("there can be one", "remove the others")
 
     def helpers(self, context: Context) -> Iterator[Helper]:
         if self.backend is not Backend.EMULATOR:
             return
-        is_old = self.model is Model.TIS and context.site.is_x86
         domain = context.domain
         yield self.swtpm.helper(
             self.alias,
-            self.version or (OLD if is_old else NEW),
+            NEW if self._is_new(context) else OLD,
             context.site.host,
             identity=f"{domain.name}:{domain.uuid}",
         )
+
+    def _is_new(self, context: Context) -> bool:
+        """Tell whether it is a TPM 2.0."""
+        if self.version is not None:
+            return self.version == NEW
+        return not (self.model is Model.TIS and context.site.is_x86)
 
     def details(self, context: Context) -> Iterator[tuple[str, str | int | None]]:
         del context

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from qsuper.errors import ConfigError
 from qsuper.location import Location
 from qsuper.options import Option, Value
-from qsuper.translate.controllers import UNINDEXED
+from qsuper.translate.controllers import UNINDEXED, refuse_scsi_words
 from qsuper.translate.devices.base import Context, Device, common, placed
 from qsuper.translate.model import Need
 from qsuper.translate.node import Node
@@ -100,12 +100,16 @@ class UsbController(Device, frozen=True, kw_only=True):
     def parse(cls, node: Node) -> Self:
         index = node.integer("index", low=0, high=255)
         master = node.child("master")
+        refuse_scsi_words(node.child("driver"))
+        model = node.enum("model", UsbModel, None)
+        if master is not None and model not in _FIRST_PORT:
+            raise master.error("only the companions of ich9-ehci1 have it", hint="ich9-uhci1")
         return cls(
             **common(node),
             index=UNINDEXED if index is None else index,
-            model=node.enum("model", UsbModel, None),
-            ports=node.integer("ports", low=1),
-            first_port=master.integer("startport", low=0) if master is not None else None,
+            model=model,
+            ports=node.integer("ports", low=0),
+            first_port=(master.integer("startport", low=0) or 0) if master is not None else None,
         )
 
     @classmethod

@@ -30,7 +30,7 @@ from qsuper.translate.virtio import (
     virtio_pci_kind,
 )
 
-_MOST_KIB: Final = (1 << 32) // 1024 - 1
+_MOST_KIB: Final = (1 << 32) // 1024 - 2
 
 
 @unique
@@ -59,6 +59,8 @@ _PRIMARY: Final = {
 _SECONDARY: Final = {Model.QXL: "qxl"}
 _NO_PCI: Final = (Model.RAMFB, Model.NONE)
 _HEADED: Final = (Model.QXL, Model.VIRTIO)
+_CLASSIC: Final = (Model.VGA, Model.VMVGA)
+_ACCELERATIONS: Final = ("accel2d", "accel3d", "rendernode")
 _SIZED: Final = (Model.VGA, Model.QXL, Model.VIRTIO, Model.BOCHS)
 _DEFAULT_VRAM_KIB: Final = {
     Model.VGA: 16 * 1024,
@@ -115,16 +117,18 @@ class Video(Device, frozen=True, kw_only=True):
         if acceleration is not None:
             if acceleration.yes_no("accel2d"):
                 raise acceleration.error("accel2d='yes' is not for QEMU", hint="remove it")
-            if not is_vhost_user:
-                acceleration.ignore("rendernode")
+            if not any(acceleration.has(name) for name in _ACCELERATIONS):
+                raise acceleration.error("it says nothing", hint="accel3d='yes'")
+            if not is_vhost_user and acceleration.get("rendernode"):
+                raise acceleration.error("rendernode= is for <driver name='vhostuser'/>")
         return cls(
             **common(node),
-            model=model.enum("type", Model),
-            vram_kib=model.integer("vram", low=0, high=_MOST_KIB) or None,
+            model=model.enum("type", Model, None),
+            vram_kib=_rounded(model, "vram"),
             vram64_kib=model.integer("vram64", low=0, high=1 << 40) or None,
-            ram_kib=model.integer("ram", low=0, high=_MOST_KIB) or None,
+            ram_kib=_rounded(model, "ram"),
             vgamem_kib=model.integer("vgamem", low=0, high=_MOST_KIB) or None,
-            heads=model.integer("heads", low=1, high=64),
+            heads=model.integer("heads", low=0, high=64),
             is_primary=bool(model.yes_no("primary")),
             accel3d=accel3d,
             blob=model.on_off("blob"),
@@ -150,7 +154,7 @@ class Video(Device, frozen=True, kw_only=True):
             self,
             model=model,
             vram_kib=self.vram_kib or _DEFAULT_VRAM_KIB.get(model),
-            heads=self.heads or (1 if model in _HEADED else None),
+            heads=(1 if model in _HEADED else None) if self.heads is None else self.heads,
         )
         if model is Model.QXL:
             ram, vgamem = self.ram_kib or _QXL_RAM_KIB, self.vgamem_kib or _QXL_VGAMEM_KIB
@@ -193,10 +197,7 @@ class Video(Device, frozen=True, kw_only=True):
             yield self._error(f"model type='{self.model}' can only be the first", "qxl or virtio")
         elif not context.site.caps.has_type(driver):
             yield self._error(f"this QEMU has no model type='{self.model}'", "vga or virtio")
-        if self.model is Model.QXL and self.vgamem_kib and self.vgamem_kib & (self.vgamem_kib - 1):
-            yield self._error("vgamem= is no power of two", str(_QXL_VGAMEM_KIB))
-        if self.vram_kib is not None and self.vram_kib < _KIB_OF_MIB:
-            yield self._error("vram= is below 1 MiB", str(_KIB_OF_MIB))
+        yield from self._unfit_memory()
         if self.accel3d and self.model is not Model.VIRTIO:
             yield self._error(f"model type='{self.model}' has no accel3d", "virtio")
 
@@ -219,8 +220,23 @@ class Video(Device, frozen=True, kw_only=True):
         if self.model not in (Model.VIRTIO, Model.NONE):
             yield self._error("driver name='vhostuser' is for model type='virtio'", "name='qemu'")
 
+    def _unfit_memory(self) -> Iterator[ConfigError]:
+        vgamem = self.vgamem_kib or _QXL_VGAMEM_KIB
+        if vgamem < _KIB_OF_MIB or vgamem & (vgamem - 1):
+            yield self._error("vgamem= is no power of two, or below 1 MiB", str(_QXL_VGAMEM_KIB))
+        if self.model in _CLASSIC and (self.vram_kib or _KIB_OF_MIB) < _KIB_OF_MIB:
+            yield self._error("vram= is below 1 MiB", str(_KIB_OF_MIB))
+        written = {"ram": self.ram_kib, "vgamem": self.vgamem_kib, "vram64": self.vram64_kib}
+        for name, value in written.items():
+            if value is not None and self.model is not Model.QXL:
+                yield self._error(f"model type='{self.model}' has no {name}=", "remove it")
+
     def _unfit(self, context: Context) -> Iterator[ConfigError]:
-        if self.blob and self.model is not Model.VIRTIO:
+        if self.model in _NO_PCI and self.address is not None:
+            yield self._error(f"model type='{self.model}' has no address", "remove <address>")
+        if self.width is not None and self.model not in _SIZED:
+            yield self._error(f"model type='{self.model}' has no <resolution>", "vga or virtio")
+        if self.blob is not None and self.model is not Model.VIRTIO:
             yield self._error(f"model type='{self.model}' has no blob=", "virtio")
         elif self.blob and context.domain.memory.backing.source is not SourceType.MEMFD:
             hint = "<memoryBacking><source type='memfd'/>"
@@ -247,7 +263,7 @@ class Video(Device, frozen=True, kw_only=True):
         if self.model is Model.VIRTIO and driver != "vhost-user-vga":
             props |= self.virtio.props()
         if self.model in _HEADED:
-            props["max_outputs"] = self.heads
+            props["max_outputs"] = self.heads or None
         if self.model in _SIZED:
             props |= {"xres": self.width, "yres": self.height}
         if self.accel3d and "-gl" not in driver and not is_outside:
@@ -294,6 +310,17 @@ class Video(Device, frozen=True, kw_only=True):
 
     def _error(self, message: str, hint: str) -> ConfigError:
         return ConfigError(f"<video>: {message}", at=self.at, hint=hint)
+
+
+def _rounded(model: Node, name: str) -> int | None:
+    """Read a size in KiB as libvirt does, rounded up to a power of two; None for none."""
+    size = model.integer(name, low=0, high=_MOST_KIB)
+    if not size:
+        return None
+    rounded = 1 << (size - 1).bit_length()
+    if rounded > _MOST_KIB:
+        raise model.error(f"{name}='{size}' is too much", hint="below 4 GiB")
+    return rounded
 
 
 def _in_order(context: Context) -> list[Video]:

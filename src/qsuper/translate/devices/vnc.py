@@ -47,7 +47,7 @@ class Vnc(Display, frozen=True, kw_only=True):
     share: Share | None = None
     keymap: str | None = None
     password: Password | None = None
-    has_power_control: bool = False
+    has_power_control: bool | None = None
     audio: int | None = None
 
     @classmethod
@@ -68,14 +68,13 @@ class Vnc(Display, frozen=True, kw_only=True):
             share=node.enum("sharePolicy", Share, None),
             keymap=node.get("keymap"),
             password=Password.parse(node, DisplayKind.VNC),
-            has_power_control=bool(node.yes_no("powerControl")),
+            has_power_control=node.yes_no("powerControl"),
             audio=audio_id(node),
         )
 
     def problems(self, context: Context) -> Iterator[ConfigError]:
-        if [type(other) for other in context.devices("graphics")].count(Vnc) > 1:
-            text = "<graphics>: there can be one type='vnc'"
-            yield ConfigError(text, at=self.at, hint="remove the others")
+        yield from self.twins(context)
+        yield from self.listen.problems(self.at)
         if self.audio is not None and audiodev(context, self.audio) is None:
             text = f"<graphics>: there is no <audio id='{self.audio}'>"
             yield ConfigError(text, at=self.at, hint="add one")
@@ -105,7 +104,7 @@ class Vnc(Display, frozen=True, kw_only=True):
             "websocket": _FIRST_WEBSOCKET if self.websocket == -1 else self.websocket or None,
             "share": str(self.share) if self.share else None,
             "password": True if self.password else None,
-            "power-control": True if self.has_power_control else None,
+            "power-control": self.has_power_control,
             "audiodev": audiodev(context, self.audio),
         }
         yield Option.keyed("vnc", props, implied="vnc")

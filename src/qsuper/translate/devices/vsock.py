@@ -46,8 +46,6 @@ class Vsock(Device, frozen=True, kw_only=True):
         if cid is not None:
             is_auto = cid.yes_no("auto")
             number = cid.integer("address", low=_FIRST_CID, high=_LAST_CID)
-            if number is None and not is_auto:
-                raise cid.error("attribute 'address' is missing", hint="auto='yes'")
             number = None if is_auto else number
         return cls(
             **common(node),

@@ -75,11 +75,16 @@ class Watchdog(Device, frozen=True, kw_only=True):
         if self.action is not first.action:
             text = f"action='{self.action}' differs from the other watchdog's '{first.action}'"
             yield self._error(text, "QEMU has one action for all")
-        if self is first and any(other.model is self.model for other in others):
+        twins = [dog for dog in (first, *others) if dog.model is self.model]
+        if self.model is not Model.I6300ESB and self is twins[0] and len(twins) > 1:
             yield self._error(f"there can be one model='{self.model}'", "remove the others")
+        if self.model is not Model.I6300ESB and self.address is not None:
+            yield self._error(f"model='{self.model}' has no address", "remove <address>")
         if self.model is Model.ITCO:
             if not context.site.is_q35:
                 yield self._error("model='itco' is part of q35", "machine='q35'")
+        elif self.model is Model.IB700 and not context.site.is_i440fx:
+            yield self._error("only i440fx has an ISA bus for model='ib700'", "i6300esb")
         elif not context.site.caps.has_type(self.model):
             yield self._error(f"this QEMU has no model='{self.model}'", "i6300esb")
 

@@ -90,13 +90,22 @@ class Backing(Struct, frozen=True, kw_only=True):
                 allocation.enum("mode", Allocation, None) if allocation is not None else None
             ),
             threads=(
-                allocation.integer("threads", low=1, high=0xFFFF)
+                allocation.integer("threads", low=0, high=0xFFFF) or None
                 if allocation is not None
                 else None
             ),
             discards=True if found.child("discard") is not None else None,
             has_pinned_cpus=has_pinned_cpus,
         )
+
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether the memory has no file, or no other than huge pages."""
+        return self.source not in (SourceType.FILE, SourceType.MEMFD)
+
+    def is_early(self, cell: int | None) -> bool:
+        """Tell whether all of a cell's memory is touched before the guest runs."""
+        return self.page(cell) is not None or self.allocation is Allocation.IMMEDIATE
 
     @property
     def says_what(self) -> bool:
@@ -153,7 +162,7 @@ def memory_options(
     page = backing.page(piece.cell)
     access = piece.access or backing.access
     kind = _kind(backing, page, access)
-    is_early = page is not None or backing.allocation is Allocation.IMMEDIATE
+    is_early = backing.is_early(piece.cell)
     props: dict[str, Value] = {"qom-type": f"memory-backend-{kind}", "id": piece.alias}
     if kind == "memfd" and page is not None:
         props |= {"hugetlb": True, "hugetlbsize": page_size(page, site)}
@@ -165,7 +174,7 @@ def memory_options(
     if piece.is_system and kind != "ram":
         props["x-use-canonical-path-for-ramblock-id"] = False
     props["prealloc"] = True if is_early else None
-    props["prealloc-threads"] = backing.threads if is_early else None
+    props["prealloc-threads"] = backing.threads
     props["size"] = piece.size_bytes
     policy: Props = binding.policy(site) if binding is not None else {}
     context = None
@@ -180,6 +189,12 @@ def memory_options(
 def page_size(page: HugePage, site: Site) -> int | None:
     """Give the size of a huge page in bytes; None: the host's default, which is not known."""
     return page.size_bytes or next(iter(site.host.hugepages), None)
+
+
+def page_path(page: HugePage, domain: str, site: Site) -> str:
+    """Give the directory whose files are of such pages."""
+    directory = site.host.hugepages.get(page_size(page, site) or 0, _USUAL_MOUNT)
+    return directory.replace("{domain}", short_name(domain))
 
 
 def short_name(domain: str) -> str:
@@ -197,9 +212,7 @@ def _kind(backing: Backing, page: HugePage | None, access: MemoryAccess | None) 
 
 def _path(piece: MemoryObject, page: HugePage | None, site: Site) -> Value:
     if page is not None:
-        size = page_size(page, site) or 0
-        directory = site.host.hugepages.get(size, _USUAL_MOUNT)
-        return directory.replace("{domain}", short_name(piece.domain))
+        return page_path(page, piece.domain, site)
     # libvirt's file is private to the domain and goes with it: a memfd does the same.
     memory = SharedMemory(
         name=piece.alias, share=f"{piece.domain}/{piece.alias}", size_bytes=piece.size_bytes

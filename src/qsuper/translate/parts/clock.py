@@ -69,6 +69,17 @@ class Track(StrEnum):
     REALTIME = "realtime"
 
 
+@unique
+class TimerMode(StrEnum):
+    """How the TSC is read; nothing to QEMU."""
+
+    AUTO = "auto"
+    NATIVE = "native"
+    EMULATE = "emulate"
+    PARAVIRT = "paravirt"
+    SMPSAFE = "smpsafe"
+
+
 class Timer(Struct, frozen=True, kw_only=True):
     """`<timer>`."""
 
@@ -78,14 +89,16 @@ class Timer(Struct, frozen=True, kw_only=True):
     policy: TickPolicy | None = None
     track: Track | None = None
     frequency_hz: int | None = None
+    mode: TimerMode | None = None
 
 
 _TRACKS: Final = {Track.GUEST: "vm", Track.WALL: "host", Track.REALTIME: "rt"}
 _X86_TIMERS: Final = (TimerName.TSC, TimerName.KVMCLOCK, TimerName.HYPERVCLOCK)
+_PARAVIRTUAL: Final = (TimerName.KVMCLOCK, TimerName.HYPERVCLOCK)
 _NOTHING: Final = frozenset[TickPolicy]()
 _POLICIES: Final = {
     TimerName.RTC: frozenset({TickPolicy.DELAY, TickPolicy.CATCHUP}),
-    TimerName.PIT: frozenset({TickPolicy.DELAY, TickPolicy.CATCHUP}),
+    TimerName.PIT: frozenset({TickPolicy.DELAY, TickPolicy.CATCHUP, TickPolicy.DISCARD}),
     TimerName.ARMVTIMER: frozenset({TickPolicy.DELAY, TickPolicy.DISCARD}),
 }
 
@@ -113,10 +126,13 @@ class Clock(Struct, frozen=True, kw_only=True):
         if found is None:
             return cls()
         offset = found.enum("offset", Offset, Offset.UTC)
+        basis = found.enum("basis", Basis, Basis.UTC)
+        if offset in (Offset.UTC, Offset.LOCALTIME) and _is_moved(found):
+            offset, basis = Offset.VARIABLE, Basis(str(offset))
         return cls(
             node=found,
             offset=offset,
-            basis=found.enum("basis", Basis, Basis.UTC),
+            basis=basis,
             timezone=found.required("timezone") if offset is Offset.TIMEZONE else "",
             adjustment_s=_adjustment(found, offset),
             start_s=_start(found, offset),
@@ -128,7 +144,7 @@ class Clock(Struct, frozen=True, kw_only=True):
 
     def problems(self, site: Site) -> Iterator[ConfigError]:
         """Give what QEMU can't do, and times that can't be computed."""
-        if self.node is not None and self._needs_now and site.host.now_s is None:
+        if self.node is not None and self._needs_offset and site.host.now_s is None:
             yield self.node.error(
                 "the clock can't be computed: the host's time is not known here",
                 hint="offset='utc'",
@@ -174,12 +190,16 @@ class Clock(Struct, frozen=True, kw_only=True):
         }
         yield Option.keyed("rtc", props)
         # KVM's own default is to catch up, libvirt's is not.
-        delays = pit is not None and pit.policy is not TickPolicy.CATCHUP
-        if delays and site.caps.has_prop("kvm-pit", "lost_tick_policy"):
-            yield Option.word("global", "kvm-pit.lost_tick_policy=delay")
+        if (
+            pit is not None
+            and pit.policy is not TickPolicy.CATCHUP
+            and site.caps.has_prop("kvm-pit", "lost_tick_policy")
+        ):
+            policy = pit.policy or TickPolicy.DELAY
+            yield Option.word("global", f"kvm-pit.lost_tick_policy={policy}")
 
     @property
-    def _needs_now(self) -> bool:
+    def _needs_offset(self) -> bool:
         is_moved = self.adjustment_s != 0
         return self.offset is Offset.VARIABLE and (is_moved or self.basis is Basis.LOCALTIME)
 
@@ -189,9 +209,9 @@ class Clock(Struct, frozen=True, kw_only=True):
                 return "localtime"
             case Offset.ABSOLUTE:
                 return _date(self.start_s)
-            case Offset.VARIABLE if self._needs_now:
+            case Offset.VARIABLE if site.host.now_s is not None:
                 local = site.host.utc_offset_s if self.basis is Basis.LOCALTIME else 0
-                return _date((site.host.now_s or 0) + local + self.adjustment_s)
+                return _date(site.host.now_s + local + self.adjustment_s)
             case _:
                 return "utc"
 
@@ -203,9 +223,14 @@ def _date(seconds: int) -> str:
 
 def _adjustment(node: Node, offset: Offset) -> int:
     """Read `adjustment`; `reset` (start over at each start) is no adjustment."""
-    if offset is Offset.VARIABLE or node.get("adjustment") not in (None, "reset"):
+    if offset is Offset.VARIABLE or _is_moved(node):
         return node.integer("adjustment", low=-100 * _YEAR_S, high=100 * _YEAR_S) or 0
     return 0
+
+
+def _is_moved(node: Node) -> bool:
+    """Tell whether a clock that does not say so is variable: from then on libvirt keeps track."""
+    return node.get("adjustment") not in (None, "reset")
 
 
 def _start(node: Node, offset: Offset) -> int:
@@ -223,16 +248,40 @@ def _timers(node: Node) -> Iterator[Timer]:
         if name in seen:
             raise found.error(f"timer '{name}' is given twice", hint="one of each name")
         seen.add(name)
+        policy = found.enum("tickpolicy", TickPolicy, None)
         for catchup in found.children("catchup"):
-            catchup.ignore("threshold", "slew", "limit")  # libvirt reads them too, for no driver
+            for word in ("threshold", "slew", "limit"):  # libvirt reads them, too, for no driver
+                catchup.integer(word, low=0)
+            if policy is not TickPolicy.CATCHUP:
+                raise catchup.error("it goes with tickpolicy='catchup'", hint="remove it")
         yield Timer(
             node=found,
             name=name,
             is_present=found.yes_no("present"),
-            policy=found.enum("tickpolicy", TickPolicy, None),
+            policy=policy,
             track=found.enum("track", Track, None),
             frequency_hz=found.integer("frequency", low=0, high=2**63 - 1),
+            mode=found.enum("mode", TimerMode, None),
         )
+
+
+def _armvtimer_problems(timer: Timer, site: Site) -> Iterator[ConfigError]:
+    if not (site.is_arm and site.is_virt and site.is_kvm):
+        yield timer.node.error("only KVM's ARM guests of machine 'virt' have it", hint="remove it")
+    elif timer.is_present is False:
+        yield timer.node.error("it can't be switched off", hint="remove present=")
+
+
+def _misplaced(timer: Timer) -> Iterator[ConfigError]:
+    """Give the attributes that are another timer's."""
+    rows = (
+        ("frequency", timer.frequency_hz, timer.name is TimerName.TSC),
+        ("mode", timer.mode, timer.name is TimerName.TSC),
+        ("track", timer.track, timer.name in (TimerName.RTC, TimerName.PLATFORM)),
+    )
+    for name, value, fits in rows:
+        if value is not None and not fits:
+            yield timer.node.error(f"timer '{timer.name}' has no {name}=", hint="remove it")
 
 
 def _timer_problems(timer: Timer, site: Site) -> Iterator[ConfigError]:
@@ -242,11 +291,14 @@ def _timer_problems(timer: Timer, site: Site) -> Iterator[ConfigError]:
             f"tickpolicy='{timer.policy}' is not supported by QEMU for '{timer.name}'",
             hint=f"one of {', '.join(sorted(allowed))}",
         )
+    if timer.policy is not None and timer.name in _PARAVIRTUAL:
+        yield timer.node.error(f"timer '{timer.name}' has no tickpolicy", hint="remove it")
     if timer.name is TimerName.PLATFORM:
         yield timer.node.error("timer 'platform' is not supported by QEMU", hint="remove it")
     if timer.name is TimerName.RTC and timer.track is Track.BOOT:
         yield timer.node.error("track='boot' is not supported by QEMU", hint="guest or wall")
-    if timer.name is TimerName.ARMVTIMER and not site.is_arm:
-        yield timer.node.error("only ARM guests have it", hint="remove it")
-    if timer.name in _X86_TIMERS and not site.is_x86:
+    if timer.name is TimerName.ARMVTIMER:
+        yield from _armvtimer_problems(timer, site)
+    yield from _misplaced(timer)
+    if timer.name in _X86_TIMERS and not site.is_x86 and timer.is_present is not False:
         yield timer.node.error(f"only x86 guests have '{timer.name}'", hint="remove it")

@@ -49,6 +49,23 @@ class CpuMatch(StrEnum):
 
 
 @unique
+class _Check(StrEnum):
+    """What libvirtd compares before a start."""
+
+    NONE = "none"
+    PARTIAL = "partial"
+    FULL = "full"
+
+
+@unique
+class _Fallback(StrEnum):
+    """Whether a model that the hypervisor lacks may be replaced."""
+
+    ALLOW = "allow"
+    FORBID = "forbid"
+
+
+@unique
 class Policy(StrEnum):
     """What becomes of a feature."""
 
@@ -57,6 +74,9 @@ class Policy(StrEnum):
     OPTIONAL = "optional"
     DISABLE = "disable"
     FORBID = "forbid"
+
+
+_OFF: Final = (Policy.DISABLE, Policy.FORBID)
 
 
 @unique
@@ -87,7 +107,8 @@ class PhysBits(Struct, frozen=True, kw_only=True):
     @property
     def props(self) -> Props:
         if self.mode is PhysBitsMode.EMULATE:
-            return {"phys-bits": self.bits}
+            is_hosts = None if self.bits else False
+            return {"phys-bits": self.bits, "host-phys-bits": is_hosts}
         return {"host-phys-bits": True, "host-phys-bits-limit": self.limit}
 
 
@@ -100,8 +121,11 @@ class Cpu(Struct, frozen=True, kw_only=True):
     match: CpuMatch = CpuMatch.EXACT
     model: str = ""
     may_fall_back: bool = True
+    vendor: str | None = None
+    """Whose CPU the host must have; libvirtd compares them, QEMU does not."""
     vendor_id: str | None = None
     is_migratable: bool | None = None
+    toggles_deprecated: bool = False
     features: tuple[tuple[str, Policy], ...] = ()
     cache_node: Node | None = None
     cache_mode: CacheMode | None = None
@@ -118,36 +142,45 @@ class Cpu(Struct, frozen=True, kw_only=True):
         found = node.child("cpu")
         if found is None:
             return cls()
-        # How libvirtd compares CPUs before a start and at migrations.
-        found.ignore("check", "deprecated_features")
-        found.accept("vendor")
+        found.enum("check", _Check, None)
         model, cache = found.child("model"), found.child("cache")
         bits = found.child("maxphysaddr")
         name = model.text if model is not None else ""
         if name and not _NAME.fullmatch(name):
             raise found.error(f"model '{name[:60]}' can't be a model")
         mode = found.enum("mode", CpuMode, None)
-        if mode is CpuMode.CUSTOM and not name:
-            raise found.error("mode='custom' needs a <model>", hint="qemu-system-... -cpu help")
-        if model is not None:
-            model.accept()
+        if mode in (None, CpuMode.CUSTOM):  # without a model there is nothing to choose
+            mode = CpuMode.CUSTOM if name else None
+        features = tuple(_features(found))
+        if features and mode is None:
+            raise found.error("features need a <model>", hint="qemu-system-... -cpu help")
+        fallback = model.enum("fallback", _Fallback, None) if model is not None else None
         return cls(
             node=found,
-            mode=CpuMode.CUSTOM if mode is None and name else mode,
+            mode=mode,
             match=found.enum("match", CpuMatch, CpuMatch.EXACT),
             model=name,
-            may_fall_back=model is None or model.get("fallback") != "forbid",
+            may_fall_back=fallback is not _Fallback.FORBID,
+            vendor=found.child_text("vendor"),
             vendor_id=_vendor_id(model) if model is not None else None,
             is_migratable=found.on_off("migratable"),
-            features=tuple(_features(found)),
+            toggles_deprecated=found.on_off("deprecated_features") is not None,
+            features=features,
             cache_node=cache,
             cache_mode=cache.enum("mode", CacheMode) if cache is not None else None,
             cache_level=cache.integer("level", low=1, high=3) if cache is not None else None,
             phys_bits=_phys_bits(bits) if bits is not None else None,
         )
 
-    def problems(self, site: Site) -> Iterator[ConfigError]:
+    def problems(self, site: Site, *, features: Features, clock: Clock) -> Iterator[ConfigError]:
         """Give what the accelerator or the architecture can't do."""
+        flags = self._flags_of_others(site, features, clock)
+        if not (self._model(site) or site.is_x86) and any(
+            value is not None for value in flags.values()
+        ):
+            where = self.node or features.node
+            if where is not None:
+                yield where.error("this needs a <cpu> that is named", hint="<cpu mode=...>")
         if self.node is None:
             return
         passes_through = self.mode is CpuMode.HOST_PASSTHROUGH
@@ -163,10 +196,26 @@ class Cpu(Struct, frozen=True, kw_only=True):
             yield self.node.error(
                 f"the emulator has no CPU model '{self.model}'", hint="qemu-system-... -cpu help"
             )
+        is_known = site.caps.has_prop(_probed_cpu(site), "migratable")
+        if passes_through and self.is_migratable and not is_known:
+            yield self.node.error("this QEMU knows no migratable=", hint="remove it")
+        yield from self._misplaced(self.node, site)
         yield from self._cache_problems(site)
         bits = self.phys_bits
         if bits is not None and not site.is_x86:
             yield bits.node.error("only x86 guests have it", hint="remove it")
+        no_sve = any(name == "sve" and policy in _OFF for name, policy in self.features)
+        if no_sve and any(_SVE.fullmatch(name) for name, _ in self.features):
+            yield self.node.error("there are vector lengths, and no SVE", hint="remove them")
+
+    def _misplaced(self, node: Node, site: Site) -> Iterator[ConfigError]:
+        """Give what only CPUs of another mode or architecture have."""
+        if self.is_migratable is not None and not self._is_host:
+            yield node.error("migratable= is for the host's own CPU", hint="host-passthrough")
+        if self.vendor and not self.model:
+            yield node.error("<vendor> needs a <model>", hint="remove it")
+        if self.toggles_deprecated and site.arch != "s390x":
+            yield node.error("only s390x CPUs have deprecated_features=", hint="remove it")
 
     def notices(self) -> Iterator[Notice]:
         """Tell where the guest's CPU is less than libvirt would make it."""
@@ -198,11 +247,7 @@ class Cpu(Struct, frozen=True, kw_only=True):
     ) -> Iterator[Option]:
         """Give `-cpu`; nothing on a machine that has no CPUs to choose."""
         model = self._model(site)
-        flags: dict[str, Value] = dict(clock.cpu_props(site))
-        flags |= features.cpu_props()
-        if has_hyperv_panic:
-            flags["hv-crash"] = True
-        flags |= features.late_cpu_props()
+        flags = self._flags_of_others(site, features, clock, has_hyperv_panic=has_hyperv_panic)
         if self.cache_mode is not None:
             flags |= _cache_flags(self.cache_mode, is_host=self._is_host)
         if self.phys_bits is not None:
@@ -211,6 +256,17 @@ class Cpu(Struct, frozen=True, kw_only=True):
             model = {_MODEL: _default_model(site)}
         if model:
             yield Option.keyed("cpu", {**model, **flags}, implied=_MODEL)
+
+    def _flags_of_others(
+        self, site: Site, features: Features, clock: Clock, *, has_hyperv_panic: bool = False
+    ) -> dict[str, Value]:
+        """Give what other elements than `<cpu>` switch in the CPU."""
+        del self
+        flags: dict[str, Value] = dict(clock.cpu_props(site))
+        flags |= features.cpu_props()
+        if has_hyperv_panic:
+            flags["hv-crash"] = True
+        return {**flags, **features.late_cpu_props()}
 
     def _model(self, site: Site) -> Props:
         match self.mode:
@@ -233,9 +289,9 @@ class Cpu(Struct, frozen=True, kw_only=True):
         props: dict[str, Value] = {_MODEL: "host" if is_host else "max"}
         if is_host and site.arch == "armv7l" and site.caps.arch == "aarch64":
             props["aarch64"] = False
-        probed = "max-x86_64-cpu" if site.is_x86 else "max-arm-cpu"
-        if site.caps.has_prop(probed, "migratable"):
-            props["migratable"] = self.is_migratable is not False
+        if self.is_migratable is not None or self.mode is CpuMode.HOST_PASSTHROUGH:
+            is_known = site.caps.has_prop(_probed_cpu(site), "migratable")
+            props["migratable"] = self.is_migratable is not False if is_known else None
         return props | self._flags(site)
 
     def _with_features(self, base: HostModel, site: Site) -> Props:
@@ -247,16 +303,21 @@ class Cpu(Struct, frozen=True, kw_only=True):
         flags: dict[str, Value] = {}
         for written, policy in self.features:
             name = _feature_name(written, site)
-            is_off = policy in (Policy.DISABLE, Policy.FORBID)
+            is_off = policy in _OFF
             if known and name not in known and (is_off or policy is Policy.OPTIONAL):
                 continue  # the emulator can't give what it does not know
             if policy is Policy.OPTIONAL:
                 flags[name] = bool(known.get(name))
             else:
                 flags[name] = not is_off
-        if site.is_arm and any(_SVE.fullmatch(name) and flags[name] for name in flags):
+        if site.is_arm and any(_SVE.fullmatch(name) for name in flags):
             flags.setdefault("sve", True)
         return flags
+
+
+def _probed_cpu(site: Site) -> str:
+    """Give the type whose props say what the whole host's CPU can be told."""
+    return "max-x86_64-cpu" if site.is_x86 else "max-arm-cpu"
 
 
 def _default_model(site: Site) -> str:
@@ -294,7 +355,7 @@ def _features(node: Node) -> Iterator[tuple[str, Policy]]:
 
 
 def _vendor_id(model: Node) -> str | None:
-    vendor = model.get("vendor_id")
+    vendor = model.get("vendor_id") or None
     if vendor is not None and (len(vendor) != _VENDOR_LENGTH or "," in vendor):
         raise model.error(f"vendor_id='{vendor[:60]}' is none", hint="12 characters, no comma")
     return vendor
@@ -304,8 +365,6 @@ def _phys_bits(node: Node) -> PhysBits:
     mode = node.enum("mode", PhysBitsMode)
     bits = node.integer("bits", low=1, high=_MOST_PHYS_BITS)
     limit = node.integer("limit", low=1, high=_MOST_PHYS_BITS)
-    if mode is PhysBitsMode.EMULATE and bits is None:
-        raise node.error("attribute 'bits' is missing", hint="such as bits='42'")
     if mode is PhysBitsMode.EMULATE and limit is not None:
         raise node.error("mode='emulate' has no limit", hint="remove limit=")
     if mode is PhysBitsMode.PASSTHROUGH and bits is not None:

@@ -32,13 +32,14 @@ class Wish(Struct, frozen=True, kw_only=True):
     path: str
     template: str
     format: str
-    template_format: str
     is_rom: bool | None
+    is_readonly: bool | None
     is_stateless: bool
     is_secure: bool | None
+    has_smm: bool | None
     secure_boot: bool | None
     enrolled_keys: bool | None
-    has_sleep: bool | None
+    sleep_features: frozenset[str]
 
 
 class Descriptor(Struct, frozen=True, kw_only=True):
@@ -105,16 +106,14 @@ class Descriptor(Struct, frozen=True, kw_only=True):
         )
 
     def _fits_device(self, wish: Wish) -> bool:
+        if wish.is_readonly is False:
+            return False
         if wish.is_rom is not None and wish.is_rom is self.is_flash:
             return False
-        if not self.is_flash:
-            return not wish.template and not wish.template_format
-        if self.mode != ("stateless" if wish.is_stateless else "split"):
-            return False
-        return (
-            self.format == wish.format
+        return not self.is_flash or (
+            self.mode == ("stateless" if wish.is_stateless else "split")
+            and wish.format in ("", self.format)
             and wish.template in ("", self.template)
-            and (bool(wish.template) or wish.template_format in ("", self.template_format))
         )
 
     def _fits_features(self, wish: Wish) -> bool:
@@ -124,7 +123,7 @@ class Descriptor(Struct, frozen=True, kw_only=True):
             (wish.secure_boot, "secure-boot" in has),
             (wish.enrolled_keys, "enrolled-keys" in has),
         )
-        if wish.has_sleep and "acpi-s3" not in has:
+        if not has.issuperset(wish.sleep_features) or (self.needs_smm and wish.has_smm is False):
             return False
         return all(wants is None or wants is there for wants, there in wanted)
 
@@ -132,12 +131,6 @@ class Descriptor(Struct, frozen=True, kw_only=True):
 def choose(site: Site, wish: Wish) -> Descriptor | None:
     """Give the first descriptor of the host that fits; None without one."""
     return next((found for found in _all(site) if found.runs_on(site) and found.fits(wish)), None)
-
-
-def known(site: Site, path: str) -> Descriptor | None:
-    """Give the descriptor of the image at *path*, if it is for this machine."""
-    mine = (found for found in _all(site) if found.is_flash and found.path == path)
-    return next((found for found in mine if found.runs_on(site)), None)
 
 
 def _all(site: Site) -> Iterator[Descriptor]:

@@ -9,17 +9,17 @@ from msgspec import Struct
 from qsuper.errors import ConfigError
 from qsuper.options import Option, Props, Value
 from qsuper.translate.node import Node
-from qsuper.translate.parts.hypervisor import Hyperv, KvmFeatures, state
+from qsuper.translate.parts.hypervisor import Hyperv, KvmFeatures, refuse_unknown, state
 from qsuper.translate.site import Site
 
 _MIB: Final = 1 << 20
 _MOST_TSEG_MIB: Final = 0xFFFE
-_REFUSED: Final = {
-    **dict.fromkeys(("hpt", "htm", "nested-hv", "ccf-assist", "cfpc", "sbbc", "ibs"), "pseries"),
-    **dict.fromkeys(("xen", "viridian"), "Xen"),
-    "msrs": "bhyve",
-    "capabilities": "container",
-}
+_REFUSED: Final = ("hpt", "htm", "nested-hv", "ccf-assist", "cfpc", "sbbc", "ibs")
+"""Those of pseries machines."""
+_OF_OTHERS: Final = ("pae", "hap", "privnet", "xen", "viridian", "msrs", "capabilities")
+"""Without meaning for QEMU, where libvirt takes them in silence, too."""
+_KNOWN: Final = ("acpi", "apic", "ioapic", "gic", "aia", "vmcoreinfo", "async-teardown")
+_KNOWN_GROUPS: Final = ("hyperv", "kvm", "tcg")
 _GIC_UNDER_TCG: Final = 2  # libvirt never chooses 3 without KVM, for guests made long ago
 
 
@@ -96,11 +96,10 @@ class Features(Struct, frozen=True, kw_only=True):
             return cls()
         for refused in found.children(*_REFUSED):
             if refused.on_off("state") is not False:
-                raise refused.error(
-                    f"only {_REFUSED[refused.tag]} guests have it", hint="remove it"
-                )
-        # Without meaning for QEMU, where libvirt takes them in silence, too.
-        found.accept("pae", "hap", "privnet")
+                raise refused.error("only pseries guests have it", hint="remove it")
+        found.accept(*_OF_OTHERS)
+        known = (*_REFUSED, *_OF_OTHERS, *_KNOWN, *_KNOWN_GROUPS, *_SWITCHES)
+        refuse_unknown(found, known)
         apic, ioapic, gic = found.child("apic"), found.child("ioapic"), found.child("gic")
         aia, core = found.child("aia"), found.child("vmcoreinfo")
         teardown = found.child("async-teardown")
@@ -111,12 +110,14 @@ class Features(Struct, frozen=True, kw_only=True):
             eoi=apic.on_off("eoi") if apic is not None else None,
             **_switches(found),
             tseg_bytes=_tseg(found),
-            ioapic=ioapic.enum("driver", Ioapic) if ioapic is not None else None,
+            ioapic=ioapic.enum("driver", Ioapic, None) if ioapic is not None else None,
             gic=gic.enum("version", GicVersion, None) if gic is not None else None,
             gic_node=gic,
             aia=aia.enum("value", Aia) if aia is not None else None,
             has_vmcoreinfo=core is not None and state(core),
-            async_teardown=teardown.yes_no("enabled") if teardown is not None else None,
+            async_teardown=(
+                teardown.yes_no("enabled") is not False if teardown is not None else None
+            ),
             tb_cache_bytes=_tb_cache(found),
             hyperv=Hyperv.parse(hyperv) if hyperv is not None else None,
             kvm=KvmFeatures.parse(kvm) if kvm is not None else None,
@@ -131,8 +132,6 @@ class Features(Struct, frozen=True, kw_only=True):
             yield self.node.error(f"machine '{site.machine}' has no ACPI", hint="remove <acpi/>")
         if self.gic_node is not None and not (site.is_arm and site.is_virt):
             yield self.gic_node.error(f"machine '{site.machine}' has no GIC to choose")
-        if self.gic is GicVersion.HOST and not site.is_kvm:
-            yield self.node.error("<gic version='host'> needs KVM", hint="2 or 3")
         if self.ps2 is False and self.vmport:
             yield self.node.error("<vmport> needs the <ps2> controller", hint="switch <ps2> on")
         if self.tseg_bytes is not None and not site.is_q35:
@@ -143,13 +142,19 @@ class Features(Struct, frozen=True, kw_only=True):
         if self.kvm is not None:
             yield from self.kvm.problems(is_kvm=site.is_kvm)
 
+    def obstacles(self, site: Site) -> Iterator[ConfigError]:
+        """Give what can be written and not be started."""
+        if self.gic is GicVersion.HOST and self.gic_node is not None and not site.is_kvm:
+            yield self.gic_node.error("version='host' needs KVM", hint="2 or 3")
+
     def _needs(self, site: Site) -> Iterator[ConfigError]:
         """Give the switches that only other architectures have."""
         needs = {
             "vmport": (self.vmport is not None, site.is_x86),
-            "smm": (self.smm is not None, site.is_q35 if self.smm else site.is_x86),
+            "smm": (self.smm is not None, site.is_x86),
             "ioapic": (self.ioapic is not None, site.is_x86),
             "pvspinlock": (self.pvspinlock is not None, site.is_x86),
+            "apic eoi=": (self.eoi is not None, site.is_x86),
             "hyperv": (self.hyperv is not None, site.is_x86 or site.is_arm),
             "ras": (self.ras is not None, site.is_arm and site.is_virt),
             "aia": (self.aia is not None, site.is_riscv and site.is_virt),
@@ -252,12 +257,12 @@ def _switches(node: Node) -> dict[str, bool | None]:
 def _tseg(node: Node) -> int | None:
     smm = node.child("smm")
     found = smm.child("tseg") if smm is not None else None
-    if found is None:
+    if smm is None or found is None:
         return None
     size = found.bytes_text("MiB")
     if size % _MIB or size > _MOST_TSEG_MIB * _MIB:
         raise found.error("the size is no whole number of MiB", hint=f"0..{_MOST_TSEG_MIB} MiB")
-    return size
+    return size if state(smm) else None
 
 
 def _tb_cache(node: Node) -> int | None:

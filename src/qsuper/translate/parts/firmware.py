@@ -15,13 +15,21 @@ from qsuper.errors import ConfigError
 from qsuper.options import Null, Option, Value
 from qsuper.plan import Seed
 from qsuper.translate.node import Node
-from qsuper.translate.parts.descriptor import Descriptor, FirmwareKind, Wish, choose, known
+from qsuper.translate.parts.descriptor import Descriptor, FirmwareKind, Wish, choose
+from qsuper.translate.parts.pm import Pm
 from qsuper.translate.site import Site
 from qsuper.translate.source import SourceType, parse_source
 from qsuper.translate.storage import FileStorage, Storage
 
 NVRAM_NODE: Final = "libvirt-pflash1"
 CODE_NODE: Final = "libvirt-pflash0"
+_OF_OLD: Final = {
+    "/usr/share/OVMF/OVMF_CODE.fd": "/usr/share/OVMF/OVMF_VARS.fd",
+    "/usr/share/OVMF/OVMF_CODE.secboot.fd": "/usr/share/OVMF/OVMF_VARS.fd",
+    "/usr/share/AAVMF/AAVMF_CODE.fd": "/usr/share/AAVMF/AAVMF_VARS.fd",
+    "/usr/share/AAVMF/AAVMF32_CODE.fd": "/usr/share/AAVMF/AAVMF32_VARS.fd",
+}
+"""Images, and what their variables are made from. Source: libvirt `qemu.conf`, `nvram`."""
 
 
 @unique
@@ -100,7 +108,9 @@ class Firmware(Struct, frozen=True, kw_only=True):
             kind=node.enum("firmware", FirmwareKind, None),
             secure_boot=features.get(_Feature.SECURE_BOOT),
             enrolled_keys=features.get(_Feature.ENROLLED_KEYS),
-            loader=_loader(loader) if loader is not None else None,
+            loader=_loader(loader, is_named=not node.has("firmware"))
+            if loader is not None
+            else None,
             nvram=_nvram(nvram) if nvram is not None else None,
         )
 
@@ -112,13 +122,23 @@ class Firmware(Struct, frozen=True, kw_only=True):
     def is_uefi(self) -> bool:
         return self.kind is FirmwareKind.EFI or self.is_pflash
 
-    def problems(self) -> Iterator[ConfigError]:
-        """Give what contradicts itself."""
+    def problems(self, site: Site, *, smm: bool | None) -> Iterator[ConfigError]:
+        """Give what contradicts itself; *smm* is what `<smm>` says."""
         if self.nvram is not None:
             yield from self._nvram_problems(self.nvram)
+        if self.enrolled_keys and self.secure_boot is False:
+            yield self.node.error("enrolled-keys needs secure-boot", hint="enable both")
         loader = self.loader
-        if loader is None or self.kind is not None:
+        if loader is None:
             return
+        if loader.is_secure and not self.needs_smm:
+            yield from _secure_problems(loader.node, site, smm=smm)
+        if self.kind is FirmwareKind.BIOS and loader.is_stateless is False:
+            yield loader.node.error("only firmware='efi' can keep variables")
+        if self.kind is None:
+            yield from self._loader_problems(loader)
+
+    def _loader_problems(self, loader: Loader) -> Iterator[ConfigError]:
         if not loader.path:
             yield loader.node.error("there is no path", hint="or choose by <os firmware='efi'>")
         if loader.kind is LoaderType.ROM and loader.is_stateless is False:
@@ -129,8 +149,8 @@ class Firmware(Struct, frozen=True, kw_only=True):
     def _nvram_problems(self, nvram: Nvram) -> Iterator[ConfigError]:
         if self.kind is FirmwareKind.BIOS:
             yield nvram.node.error("firmware='bios' has no variables to keep", hint="remove it")
-        elif self.kind is None and not self.is_pflash:
-            yield nvram.node.error("only <loader type='pflash'> has variables to keep")
+        elif self.kind is None and self.loader is None:
+            yield nvram.node.error("only a <loader type='pflash'> has variables to keep")
         elif self.loader is not None and self.loader.is_stateless:
             yield nvram.node.error("a stateless loader has no variables", hint="remove it")
         template = nvram.template_format if nvram.template else None
@@ -140,73 +160,95 @@ class Firmware(Struct, frozen=True, kw_only=True):
                 hint="give both one format",
             )
 
-    def defaulted(self, site: Site, *, name: str, has_sleep: bool | None) -> Self:
+    def defaulted(self, site: Site, *, name: str, pm: Pm, smm: bool | None) -> Self:
         """Choose the firmware that was asked for, fill in where its variables are kept.
 
         Args:
             site: The ground; its host has the descriptors.
             name: The domain's.
-            has_sleep: Suspend to RAM is wanted (`<pm>`); None: nobody says.
+            pm: The sleep states that are wanted.
+            smm: What `<smm>` says.
 
         Raises:
             ConfigError: no descriptor fits.
         """
         chosen = self
-        if self.kind is not None:
-            found = choose(site, self._wish(has_sleep=has_sleep))
-            if found is None:
+        if self.kind is not None or self.is_pflash:
+            found = choose(site, self._wish(pm, smm=smm))
+            if found is not None:
+                chosen = self._filled(found)
+            elif self.kind is None:
+                chosen = self._filled_as_of_old() if self._is_of_old else self
+            else:
                 raise self.node.error(
                     f"there is no '{self.kind}' firmware here that fits",
                     hint="install one, or name it with <loader>",
                 )
-            chosen = self._filled(found)
-        elif self.is_pflash and self.loader is not None:
-            found = known(site, self.loader.path)
-            if found is not None:
-                chosen = self._filled(found)
         return replace(chosen, nvram=chosen.kept(site, name))
 
-    def _wish(self, *, has_sleep: bool | None) -> Wish:
+    def _wish(self, pm: Pm, *, smm: bool | None) -> Wish:
         loader, nvram = self.loader, self.nvram
-        asked = nvram.format if nvram is not None else None
+        form = loader.format if loader is not None else None
+        if form is None and self.kind is not None:
+            asked = nvram.format if nvram is not None and loader is None else None
+            form = asked or ImageFormat.RAW
+        states = {"acpi-s3": pm.mem, "acpi-s4": pm.disk}
         return Wish(
             kind=self.kind or FirmwareKind.EFI,
             path=loader.path if loader is not None else "",
             template=nvram.template if nvram is not None else "",
-            format=(loader.format if loader is not None else None) or asked or ImageFormat.RAW,
-            template_format=asked or "",
+            format=form or "",
             is_rom=None if loader is None or loader.kind is None else not self.is_pflash,
+            is_readonly=loader.is_readonly if loader is not None else None,
             is_stateless=bool(loader is not None and loader.is_stateless),
             is_secure=loader.is_secure if loader is not None else None,
+            has_smm=smm,
             secure_boot=self.secure_boot,
             enrolled_keys=self.enrolled_keys,
-            has_sleep=has_sleep,
+            sleep_features=frozenset(name for name, is_wanted in states.items() if is_wanted),
         )
 
     def _filled(self, found: Descriptor) -> Self:
         base = self.loader or Loader(node=self.node)
-        asked = self.loader.is_readonly if self.loader is not None else None
         is_flash = found.is_flash
         loader = replace(
             base,
             path=found.path,
             kind=LoaderType.PFLASH if is_flash else LoaderType.ROM,
-            is_readonly=(True if self.kind is not None and asked is None else asked),
+            is_readonly=True,
             is_secure=True if found.needs_smm else base.is_secure,
             format=ImageFormat(found.format) if is_flash else None,
         )
         nvram = self.nvram
-        if found.template and loader.is_readonly and not loader.is_stateless:
+        if found.template:
             # A new element stands, for messages, where the loader does.
-            nvram = nvram or Nvram(node=base.node)
-            if not nvram.template:
-                nvram = replace(nvram, template=found.template)
-            if nvram.template == found.template:
-                form = ImageFormat(found.template_format)
-                nvram = replace(
-                    nvram, template_format=form, format=nvram.format or _same(nvram, form)
-                )
+            nvram = replace(
+                nvram or Nvram(node=base.node),
+                template=found.template,
+                template_format=ImageFormat(found.template_format),
+            )
         return replace(self, loader=loader, nvram=nvram, needs_smm=found.needs_smm)
+
+    @property
+    def _is_of_old(self) -> bool:
+        """Whether the image is one of those that libvirt knew before there were descriptors."""
+        loader = self.loader
+        return (
+            loader is not None
+            and loader.path in _OF_OLD
+            and loader.kind is not LoaderType.ROM
+            and loader.is_readonly is not False
+            and loader.format in (None, ImageFormat.RAW)
+            and not loader.is_stateless
+        )
+
+    def _filled_as_of_old(self) -> Self:
+        base = self.loader or Loader(node=self.node)
+        loader = replace(base, kind=LoaderType.PFLASH, is_readonly=True, format=ImageFormat.RAW)
+        nvram = self.nvram or Nvram(node=base.node)
+        if not nvram.template:
+            nvram = replace(nvram, template=_OF_OLD[base.path], template_format=ImageFormat.RAW)
+        return replace(self, loader=loader, nvram=nvram)
 
     def kept(self, site: Site, name: str) -> Nvram | None:
         """Give where the variables of the domain *name* are kept; None: it has none."""
@@ -217,12 +259,16 @@ class Firmware(Struct, frozen=True, kw_only=True):
             nvram = Nvram(node=loader.node)
         if nvram is None:
             return None
-        form = nvram.format or ImageFormat.RAW
+        others = loader.format or ImageFormat.RAW
+        template_format = (nvram.template_format if nvram.template else None) or others
         storage = nvram.storage
         if storage is None:
+            form = template_format
             ending = "fd" if form is ImageFormat.RAW else form
             path = posixpath.join(site.host.nvram_dir, f"{name}_VARS.{ending}")
             storage = FileStorage(at=nvram.node.at, path=path)
+        else:
+            form = nvram.format or others
         return replace(nvram, storage=storage, format=form)
 
     @property
@@ -284,13 +330,13 @@ class Firmware(Struct, frozen=True, kw_only=True):
         return form is ImageFormat.QCOW2 or not is_new
 
 
-def _loader(node: Node) -> Loader:
+def _loader(node: Node, *, is_named: bool) -> Loader:
     path = node.file_text()
     kind = node.enum("type", LoaderType, None)
     return Loader(
         node=node,
         path=path,
-        kind=LoaderType.ROM if kind is None and path else kind,
+        kind=LoaderType.ROM if kind is None and path and is_named else kind,
         is_readonly=node.yes_no("readonly"),
         is_secure=node.yes_no("secure"),
         is_stateless=node.yes_no("stateless"),
@@ -314,9 +360,12 @@ def _nvram(node: Node) -> Nvram:
     )
 
 
-def _same(nvram: Nvram, form: ImageFormat) -> ImageFormat:
-    """Give the format of variables of which nothing is said: a named file is raw."""
-    return form if nvram.storage is None else ImageFormat.RAW
+def _secure_problems(node: Node, site: Site, *, smm: bool | None) -> Iterator[ConfigError]:
+    """Tell why flash can't be closed to all but SMM code."""
+    if not site.is_q35:
+        yield node.error("secure='yes' is for q35 machines", hint="machine='q35'")
+    elif not smm:
+        yield node.error("secure='yes' needs system management mode", hint="<smm state='on'/>")
 
 
 def _protocol(storage: Storage, node: str) -> Option:

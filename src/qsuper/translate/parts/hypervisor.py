@@ -10,6 +10,7 @@ from qsuper.errors import ConfigError
 from qsuper.options import Props, Value
 from qsuper.translate.node import Node
 
+_KVM_FEATURES: Final = ("hidden", "hint-dedicated", "poll-control", "pv-ipi", "dirty-ring")
 _LEAST_RETRIES: Final = 0xFFF
 _MOST_VENDOR: Final = 12
 _MOST_RING: Final = 65536
@@ -65,8 +66,10 @@ class Hyperv(Struct, frozen=True, kw_only=True):
             ConfigError: a state is neither on nor off, a value is out of range.
         """
         props: dict[str, Value] = {}
+        refuse_unknown(node, tuple(_ENLIGHTENMENTS))
         if node.enum("mode", HypervMode, HypervMode.CUSTOM) is HypervMode.PASSTHROUGH:
-            props["hv-passthrough"] = True
+            node.accept()
+            return cls(node=node, cpu_props={"hv-passthrough": True})
         for tag, name in _ENLIGHTENMENTS.items():
             found = node.child(tag)
             if found is not None:
@@ -79,6 +82,17 @@ def state(node: Node) -> bool:
     return node.on_off("state") is not False
 
 
+def refuse_unknown(node: Node, tags: tuple[str, ...]) -> None:
+    """Check that there are no other elements.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    for found in node.children():
+        if found.tag not in tags and not found.tag.startswith("{"):
+            raise found.error("unknown", hint=f"one of {', '.join(tags)}")
+
+
 def _enlightenment(found: Node, tag: str, name: str) -> Props:
     retries = found.integer("retries", low=_LEAST_RETRIES, high=0xFFFFFFFF)
     vendor = found.get("value") if tag == "vendor_id" else None
@@ -87,6 +101,8 @@ def _enlightenment(found: Node, tag: str, name: str) -> Props:
         for child, key in _PARTS.get(tag, {}).items()
         if (part := found.child(child)) is not None
     }
+    if found.get("state") is None:
+        raise found.error("attribute 'state' is missing", hint="on or off")
     if not state(found):
         return {}
     if tag == "spinlocks":
@@ -127,6 +143,10 @@ class KvmFeatures(Struct, frozen=True, kw_only=True):
         Raises:
             ConfigError: a state is neither on nor off, the ring's size is out of range.
         """
+        refuse_unknown(node, _KVM_FEATURES)
+        for found in node.children():
+            if found.get("state") is None:
+                raise found.error("attribute 'state' is missing", hint="on or off")
         ring = node.child("dirty-ring")
         size = ring.integer("size", low=_LEAST_RING, high=_MOST_RING) if ring is not None else None
         if ring is not None and state(ring) and (size is None or size & (size - 1)):

@@ -7,7 +7,6 @@ from msgspec import Struct
 
 from qsuper.options import Option, Value
 from qsuper.translate.node import Node
-from qsuper.translate.parts.cpuset import numbers
 
 _MAX_THREADS: Final = 0x7FFFFFFF
 _MOST: Final = 4096  # as many objects as anyone could want; bounds what a file makes us write
@@ -55,8 +54,9 @@ class Iothreads(Struct, frozen=True, kw_only=True):
         threads += [
             Iothread(number=number) for number, _ in zip(free, range(missing), strict=False)
         ]
-        _check_scheduling(node, {thread.number for thread in threads})
         main = node.child("defaultiothread")
+        if main is not None:
+            _check_pool(main)
         return cls(
             threads=tuple(threads),
             main_pool_min=main.integer("thread_pool_min", low=0) if main is not None else None,
@@ -88,13 +88,14 @@ class Iothreads(Struct, frozen=True, kw_only=True):
             yield Option.json("object", props)
 
 
-def _check_scheduling(node: Node, ids: set[int]) -> None:
-    """Check what the host's scheduler is told of the threads; none of it has an effect here."""
-    tune = node.child("cputune")
-    for found in tune.children("iothreadsched") if tune is not None else ():
-        away = numbers(found, found.required("iothreads"), "iothreads=") - ids
-        if away:
-            raise found.error(f"there is no I/O thread {min(away)}", hint="see <iothreads>")
+def _check_pool(found: Node) -> None:
+    least, most = found.integer("thread_pool_min", low=0), found.integer("thread_pool_max", low=0)
+    if most == 0:
+        raise found.error("thread_pool_max='0' leaves no thread", hint="1 at least")
+    if (least or 0) > (most or 0) and least is not None:
+        raise found.error(
+            f"thread_pool_min='{least}' is more than the most", hint="thread_pool_max="
+        )
 
 
 def _explicit(node: Node) -> list[Iothread]:
@@ -105,6 +106,7 @@ def _explicit(node: Node) -> list[Iothread]:
         if any(thread.number == number for thread in threads):
             raise found.error(f"id='{number}' is given twice", hint="each I/O thread has its own")
         poll = found.child("poll")
+        _check_pool(found)
         threads.append(
             Iothread(
                 number=number,

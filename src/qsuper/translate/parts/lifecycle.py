@@ -53,6 +53,8 @@ def _word(node: Node, tag: str, default: OnEnd) -> OnEnd:
     word = found.enum_text(OnEnd)
     if word in _COREDUMPS and tag != "on_crash":
         raise _misplaced(found, word)
+    if word is OnEnd.RENAME_RESTART:
+        raise found.error("only Xen guests are restarted under another name", hint="restart")
     return word
 
 

@@ -9,7 +9,7 @@ from qsuper.errors import ConfigError
 from qsuper.location import Notice
 from qsuper.options import Option, Props
 from qsuper.translate.node import Node
-from qsuper.translate.parts.backing import Backing, MemoryObject, memory_options
+from qsuper.translate.parts.backing import Backing, MemoryObject, memory_options, page_path
 from qsuper.translate.parts.numa import Numa
 from qsuper.translate.site import Site
 
@@ -82,8 +82,12 @@ class Memory(Struct, frozen=True, kw_only=True):
         current, size = self.current_bytes, self.size_bytes
         return current if current and size and current < size else None
 
-    def notices(self, *, has_balloon: bool) -> Iterator[Notice]:
-        """Tell that the guest keeps what no balloon takes from it at the start."""
+    def notices(self, site: Site, *, numa: Numa, has_balloon: bool) -> Iterator[Notice]:
+        """Tell what has no effect: a size without a balloon, nodes that can't be named."""
+        memory = numa.tune.memory
+        if memory is not None and self.is_by_size(site, numa):
+            text = f"no effect: machine '{site.machine}' can't have it for all cells at once"
+            yield memory.node.notice(text)
         if self.ballooned_bytes and not has_balloon:
             yield self.node.notice("<currentMemory> has no effect: there is no balloon")
 
@@ -129,8 +133,33 @@ class Memory(Struct, frozen=True, kw_only=True):
             yield from memory_options(piece, self.backing, numa.tune.binding(None), site)
         yield Option.keyed("overcommit", {"mem-lock": self.backing.is_locked})
 
+    def is_by_size(self, site: Site, numa: Numa) -> bool:
+        """Tell whether `-numa` gives the cells their memory, without objects.
+
+        Old machine types were made so, and a guest of theirs that is migrated has to stay so.
+
+        Source: libvirt `qemuBuildNumaCommandLine`, `qemuBuildMemoryBackendProps`.
+        """
+        info = site.machine_info
+        if not numa.cells or numa.has_hmat or info is None or not info.numa_mem:
+            return False
+        is_bound = bool(numa.tune.cells) or any(page.cells for page in self.backing.pages)
+        accesses = (self.backing.access, *(cell.access for cell in numa.cells))
+        return not is_bound and not any(accesses) and self.backing.is_anonymous
+
+    def preallocates(self, site: Site, numa: Numa) -> bool:
+        """Tell whether one option has QEMU touch all memory first, that of devices too."""
+        return self.is_by_size(site, numa) and self.backing.is_early(None)
+
     def cell_options(self, site: Site, *, numa: Numa, domain: str) -> Iterator[Option]:
         """Give the objects of the cells' memory; they stand before `-numa`."""
+        if self.is_by_size(site, numa):
+            if self.preallocates(site, numa):
+                yield Option.flag("mem-prealloc")
+            page = self.backing.page(None)
+            if page is not None:
+                yield Option.word("mem-path", page_path(page, domain, site))
+            return
         for cell in numa.cells:
             piece = MemoryObject(
                 alias=cell.backend,

@@ -22,6 +22,7 @@ _MOST_CELLS: Final = 128  # QEMU's MAX_NODES
 _MOST_BYTES: Final = 1 << 62
 _HERE: Final = 10
 _ELSEWHERE: Final = 20
+_FARTHEST: Final = 255
 _NO_DISTANCES: Final[dict[int, int]] = {}
 
 
@@ -66,6 +67,8 @@ class Numa(Struct, frozen=True, kw_only=True):
         if found is None:
             return cls(tune=tune)
         elements = list(found.children("cell"))
+        if not elements:
+            raise found.error("<cell> is missing")
         cells: dict[int, Cell] = {}
         for position, element in enumerate(elements):
             cell = _cell(element, position)
@@ -128,11 +131,11 @@ class Numa(Struct, frozen=True, kw_only=True):
         """Give what has no effect."""
         yield from self.tune.notices(site)
 
-    def options(self) -> Iterator[Option]:
+    def options(self, *, is_by_size: bool = False) -> Iterator[Option]:
         """Give `-numa`; the objects of the memory come from `Memory.cell_options`."""
         for cell in self.cells:
-            yield self._node(cell)
-        if any(cell.distances for cell in self.cells):
+            yield self._node(cell, is_by_size=is_by_size)
+        if any(self._distance(a, b) != _usual(a, b) for a in self.cells for b in self.cells):
             for cell in self.cells:
                 for other in self.cells:
                     props: Props = {
@@ -148,7 +151,7 @@ class Numa(Struct, frozen=True, kw_only=True):
             for cache in cell.caches:
                 yield cache.option()
 
-    def _node(self, cell: Cell) -> Option:
+    def _node(self, cell: Cell, *, is_by_size: bool) -> Option:
         initiator = None
         if self.has_hmat:
             initiator = cell.number if cell.cpus else self._initiator(cell.number)
@@ -157,7 +160,8 @@ class Numa(Struct, frozen=True, kw_only=True):
             "nodeid": cell.number,
             "cpus": ranges(cell.cpus),
             "initiator": initiator,
-            "memdev": cell.backend,
+            "mem": f"{cell.size_bytes // _MIB}" if is_by_size else None,
+            "memdev": None if is_by_size else cell.backend,
         }
         return Option.keyed("numa", props, implied="type")
 
@@ -169,10 +173,12 @@ class Numa(Struct, frozen=True, kw_only=True):
         return near.initiator if near is not None else first
 
     def _distance(self, cell: Cell, other: Cell) -> int:
-        if cell is other:
-            return cell.distances.get(other.number, _HERE)
-        back = other.distances.get(cell.number, _ELSEWHERE)
+        back = other.distances.get(cell.number, _usual(cell, other))
         return cell.distances.get(other.number, back)
+
+
+def _usual(cell: Cell, other: Cell) -> int:
+    return _HERE if cell is other else _ELSEWHERE
 
 
 def _cell(node: Node, position: int) -> Cell:
@@ -191,18 +197,18 @@ def _cell(node: Node, position: int) -> Cell:
         size_bytes=-(-size // _MIB) * _MIB,
         access=node.enum("memAccess", MemoryAccess, None),
         discards=node.yes_no("discard"),
-        distances=_distances(node),
+        distances=_distances(node, number),
         caches=tuple(MemoryCache.parse(cache, number) for cache in node.children("cache")),
     )
 
 
-def _distances(node: Node) -> dict[int, int]:
+def _distances(node: Node, number: int) -> dict[int, int]:
     parent = node.child("distances")
     if parent is None:
         return _NO_DISTANCES
-    return {
-        sibling.required_integer("id", low=0, high=_MOST_CELLS - 1): sibling.required_integer(
-            "value", low=_HERE, high=255
-        )
-        for sibling in parent.children("sibling")
-    }
+    distances: dict[int, int] = {}
+    for sibling in parent.children("sibling"):
+        other = sibling.required_integer("id", low=0, high=_MOST_CELLS - 1)
+        highest = _HERE if other == number else _FARTHEST
+        distances[other] = sibling.required_integer("value", low=_HERE, high=highest)
+    return distances

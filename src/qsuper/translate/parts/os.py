@@ -1,7 +1,6 @@
 """`<os>`: the machine, the firmware and what is booted."""
 
 from collections.abc import Iterator
-from difflib import get_close_matches
 from enum import StrEnum, unique
 from typing import Final, Self
 
@@ -105,7 +104,7 @@ class Os(Struct, frozen=True, kw_only=True):
                 if bios is not None
                 else None
             ),
-            uses_serial=bool(bios.yes_no("useserial")) if bios is not None else False,
+            uses_serial=bios.get("useserial") == "yes" if bios is not None else False,
             kernel=_kernel(found),
             tables=tuple(_tables(found)),
         )
@@ -125,32 +124,43 @@ class Os(Struct, frozen=True, kw_only=True):
         machine = self._machine(caps)
         return Site(caps=caps, host=host, arch=arch, machine=machine.name, is_kvm=is_kvm)
 
-    def defaulted(self, site: Site, *, name: str, pm: Pm) -> Self:
+    def defaulted(self, site: Site, *, name: str, pm: Pm, features: Features) -> Self:
         """Choose the firmware.
 
         Args:
             site: The ground.
             name: The domain's, after which the file of its variables is named.
             pm: What `<pm>` asks of the firmware.
+            features: The domain's.
 
         Raises:
             ConfigError: no firmware of the host fits.
         """
-        return replace(self, firmware=self.firmware.defaulted(site, name=name, has_sleep=pm.mem))
+        chosen = self.firmware.defaulted(site, name=name, pm=pm, smm=features.smm)
+        return replace(self, firmware=chosen)
 
-    def problems(self, site: Site, *, features: Features) -> Iterator[ConfigError]:
-        """Give what contradicts itself or is not there."""
-        yield from self.firmware.problems()
+    def problems(
+        self, site: Site, *, features: Features, has_serial: bool
+    ) -> Iterator[ConfigError]:
+        """Give what contradicts itself or is not there; *has_serial*: there is a serial port."""
+        yield from self.firmware.problems(site, smm=features.smm)
         if self.firmware.is_uefi and site.is_x86 and not features.has_acpi:
             yield self.node.error("UEFI needs ACPI on this architecture", hint="add <acpi/>")
         if not self.firmware.is_uefi and site.arch == "aarch64" and features.has_acpi:
             yield self.node.error(
                 "ACPI needs UEFI on this architecture", hint="firmware='efi', or remove <acpi/>"
             )
-        if self.firmware.needs_smm and features.smm is False:
-            yield self.node.error("this firmware needs <smm>", hint="switch it on")
         if self.kernel.shim and not site.caps.has_prop("none-machine", "shim"):
             yield self.node.error("this QEMU takes no <shim>", hint="remove it")
+        if self.kernel.shim and not self.kernel.image:
+            yield self.node.error("<shim> needs a <kernel>", hint="add it")
+        if self.uses_serial and not site.is_x86:
+            yield self.node.error("only x86 guests have <bios useserial=>", hint="remove it")
+        elif self.uses_serial and not has_serial:
+            yield self.node.error("<bios useserial='yes'/> needs a serial port", hint="<serial>")
+
+    def obstacles(self) -> Iterator[ConfigError]:
+        """Give what can be written and not be started."""
         if not self.kernel.image and (self.kernel.initrd or self.kernel.cmdline):
             yield self.node.error("<initrd> and <cmdline> need a <kernel>", hint="add it")
 
@@ -220,7 +230,7 @@ class Os(Struct, frozen=True, kw_only=True):
             return found
         machine = caps.machine(name)
         if machine is None:
-            near = get_close_matches(name[:60], caps.machines, n=3, cutoff=0.4)
+            near = _like(name, caps)
             raise self.kind.error(
                 f"the emulator has no machine='{name[:60]}'",
                 hint=f"one of {', '.join(near)}" if near else "qemu-system-... -machine help",
@@ -250,6 +260,12 @@ def _tables(node: Node) -> Iterator[tuple[TableType, str]]:
     acpi = node.child("acpi")
     for table in acpi.children("table") if acpi is not None else ():
         path = table.file_text()
-        if not path:
-            raise table.error("there is no path")
-        yield table.enum("type", TableType), path
+        kind = table.enum("type", TableType)
+        if path:
+            yield kind, path
+
+
+def _like(name: str, caps: Caps) -> list[str]:
+    from difflib import get_close_matches  # noqa: PLC0415 - for an error alone
+
+    return get_close_matches(name[:60], caps.machines, n=3, cutoff=0.4)

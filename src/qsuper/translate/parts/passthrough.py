@@ -1,5 +1,6 @@
 """`<qemu:...>`: what the XML says to QEMU itself."""
 
+import re
 from collections.abc import Iterator, Mapping
 from enum import StrEnum, unique
 from typing import Final, Self
@@ -12,6 +13,7 @@ from qsuper.options import Form, Option, Value
 from qsuper.translate.node import Node
 
 QEMU: Final = "{http://libvirt.org/schemas/domain/qemu/1.0}"
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 OURS: Final = "{urn:qsuper:domain:1}"
 
 
@@ -67,7 +69,7 @@ class Passthrough(Struct, frozen=True, kw_only=True):
         deprecation = node.child(f"{QEMU}deprecation")
         return cls(
             args=tuple(_value(word, node) for word in words),
-            env={var.required("name"): var.get("value") or "" for var in variables},
+            env={_name(var): var.get("value") or "" for var in variables},
             deprecation=(
                 deprecation.enum("behavior", Deprecation)
                 if deprecation is not None
@@ -106,6 +108,13 @@ def _value(word: str | None, node: Node) -> str:
     return word
 
 
+def _name(variable: Node) -> str:
+    name = variable.required("name")
+    if not _VARIABLE.fullmatch(name):
+        raise variable.error(f"name='{name[:60]}' is no variable's", hint="letters, digits, _")
+    return name
+
+
 def _overrides(node: Node) -> Iterator[tuple[str, dict[str, Value]]]:
     parent = node.child(f"{QEMU}override")
     for device in parent.children(f"{QEMU}device") if parent is not None else ():
@@ -119,9 +128,14 @@ def _overrides(node: Node) -> Iterator[tuple[str, dict[str, Value]]]:
 def _property(found: Node) -> Value:
     match found.enum("type", _PropertyType):
         case _PropertyType.REMOVE:
+            if found.get("value") is not None:
+                raise found.error("type='remove' leaves no value", hint="remove value=")
             return None
         case _PropertyType.STRING:
-            return found.get("value") or ""
+            text = found.get("value")
+            if text is None:
+                raise found.error("attribute 'value' is missing")
+            return text
         case _PropertyType.SIGNED:
             return found.required_integer("value", low=-(1 << 63), high=(1 << 63) - 1)
         case _PropertyType.UNSIGNED:

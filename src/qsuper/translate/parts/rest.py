@@ -5,17 +5,19 @@ from typing import Final
 
 from qsuper.errors import ConfigError
 from qsuper.translate.node import Node
+from qsuper.translate.seclabel import label_problems
 
 REFUSED: Final = {
     "launchSecurity": "encrypted guests are not supported yet",
     "keywrap": "only s390x guests have it, which are not supported",
     "bootloader": "only Xen guests have it",
+    "bootloader_args": "only Xen guests have it",
 }
 
 
 def accept_harmless(node: Node) -> None:
     """Take as read what makes no difference to the guest; *node* is `<domain>`."""
-    node.accept("title", "description", "metadata", "seclabel", "resource", "idmap")
+    node.accept("title", "description", "metadata", "resource")
     node.ignore("id")
 
 
@@ -23,3 +25,19 @@ def refused(node: Node) -> Iterator[ConfigError]:
     """Give an error for each element of `<domain>` that the guest would miss."""
     for found in node.children(*REFUSED):
         yield found.error(REFUSED[found.tag], hint="remove it")
+    yield from label_problems(node)
+    for found in node.children("idmap"):
+        yield from _idmap_problems(found)
+
+
+def _idmap_problems(node: Node) -> Iterator[ConfigError]:
+    has_both = node.child("uid") is not None and node.child("gid") is not None
+    if not has_both:
+        yield node.error("users and groups must both be mapped", hint="<uid> and <gid>")
+    for found in node.children("uid", "gid"):
+        texts = [found.get(name) or "" for name in ("start", "target", "count")]
+        if not all(text.isascii() and text.isdigit() for text in texts):
+            yield found.error("start=, target= and count= are numbers")
+        elif all(int(other.get("start") or "1") for other in node.children(found.tag)):
+            yield found.error("the container's root must be mapped", hint="start='0'")
+    node.accept()

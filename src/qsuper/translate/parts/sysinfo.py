@@ -23,6 +23,8 @@ _TABLES: Final = {
     "chassis": (3, ("manufacturer", "version", "serial", "asset", "sku")),
 }
 _OEM_STRINGS: Final = 11
+_FWCFG_NAMES: Final = ("opt/",)
+_FWCFG_RESERVED: Final = ("opt/ovmf/", "opt/org.qemu/")
 _MOST_STRING: Final = 1023  # what QEMU takes for one value on its command line
 
 
@@ -47,6 +49,8 @@ class Sysinfo(Struct, frozen=True, kw_only=True):
 
     smbios_node: Node | None = None
     mode: SmbiosMode = SmbiosMode.EMULATE
+    has_tables: bool = False
+    """There is a `<sysinfo type='smbios'>`, with something in it or not."""
     tables: tuple[Props, ...] = ()
     """Props of `-smbios`."""
     entries: tuple[Props, ...] = ()
@@ -70,16 +74,23 @@ class Sysinfo(Struct, frozen=True, kw_only=True):
         tables: list[Props] = []
         entries: list[Props] = []
         for found in node.children("sysinfo"):
-            match found.enum("type", _SysinfoType, _SysinfoType.SMBIOS):
+            match found.enum("type", _SysinfoType):
                 case _SysinfoType.SMBIOS:
                     tables += _tables(found)
                 case _SysinfoType.FWCFG:
                     entries += _fwcfg(found)
         uuids = [str(table["uuid"]) for table in tables if table.get("uuid")]
         genid = node.child("genid")
+        if len(list(node.children("genid"))) > 1:
+            raise node.error("<genid> is there twice", hint="remove one")
         return cls(
             smbios_node=smbios,
-            mode=smbios.enum("mode", SmbiosMode) if smbios is not None else SmbiosMode.EMULATE,
+            mode=smbios.enum("mode", SmbiosMode, SmbiosMode.EMULATE)
+            if smbios is not None
+            else SmbiosMode.EMULATE,
+            has_tables=any(
+                found.get("type") == _SysinfoType.SMBIOS for found in node.children("sysinfo")
+            ),
             tables=tuple(tables),
             entries=tuple(entries),
             remarks=tuple(
@@ -96,7 +107,7 @@ class Sysinfo(Struct, frozen=True, kw_only=True):
         if node is not None and self.mode is SmbiosMode.HOST:
             yield node.error("mode='host' is not supported", hint="use sysinfo or emulate")
         if node is not None and self.mode is SmbiosMode.SYSINFO:
-            if not self.tables:
+            if not self.has_tables:
                 yield node.error(
                     "there is nothing to take the tables from", hint="add <sysinfo type='smbios'>"
                 )
@@ -128,7 +139,10 @@ class Sysinfo(Struct, frozen=True, kw_only=True):
 
 def _tables(node: Node) -> Iterator[Props]:
     for tag, (number, names) in _TABLES.items():
-        for table in node.children(tag):
+        found = list(node.children(tag))
+        if len(found) > 1 and tag == "baseBoard":
+            raise found[1].error("QEMU knows one board only", hint="remove it")
+        for table in found[:1]:  # of the others libvirt, too, takes the first
             values = dict(_entries(table, names))
             if tag == "bios":
                 _check_bios(table, values)
@@ -143,8 +157,8 @@ def _tables(node: Node) -> Iterator[Props]:
 
 def _entries(table: Node, names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     for entry in table.children("entry"):
-        name = entry.required("name")
-        if name not in names:
+        name = entry.get("name")
+        if name is None or name not in names:
             continue  # `_unknown_entries` tells of it
         if len(entry.text) > _MOST_STRING:
             raise entry.error("the value is too long", hint=f"at most {_MOST_STRING} bytes")
@@ -176,12 +190,16 @@ def _fwcfg(node: Node) -> Iterator[Props]:
     for entry in node.children("entry"):
         name = entry.required("name")
         path = entry.file("file")
-        if bool(path) == bool(entry.text):
+        if not name.startswith(_FWCFG_NAMES):
+            raise entry.error(f"name='{name}' is none for users", hint="opt/com.example/NAME")
+        if name.startswith(_FWCFG_RESERVED):
+            raise entry.error(f"name='{name}' is reserved", hint="opt/com.example/NAME")
+        if not (path or entry.text):
             raise entry.error("needs a value or a file", hint="either text or file='PATH'")
-        if path:
-            yield {"name": name, "file": path}
-        else:
+        if entry.text:
             yield {"name": name, "string": entry.text}
+        else:
+            yield {"name": name, "file": path}
 
 
 def _genid(node: Node) -> str:

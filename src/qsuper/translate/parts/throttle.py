@@ -58,6 +58,8 @@ class Throttle(Struct, frozen=True):
     def options(self) -> Iterator[Option]:
         """Give the objects."""
         for group in self.groups:
+            if not any(value for _, value in group.limits):
+                continue
             limits: dict[str, Value] = dict(group.limits)
             props: dict[str, Value] = {"qom-type": "throttle-group", "id": group.ident}
             yield Option.json("object", {**props, "limits": limits})
@@ -68,7 +70,10 @@ def filter_groups(disk: Node) -> tuple[str, ...]:
     filters = disk.child("throttlefilters")
     if filters is None:
         return ()
-    return tuple(part.required("group") for part in filters.children("throttlefilter"))
+    groups = [part.required("group") for part in filters.children("throttlefilter")]
+    if len(set(groups)) != len(groups):
+        raise filters.error("a group is named twice", hint="name it once")
+    return tuple(groups)
 
 
 def _check(node: Node) -> None:

@@ -1,6 +1,7 @@
 """`<vcpu>`, `<vcpus>` and `<cpu><topology>`: how many CPUs, and how they sit."""
 
 from collections.abc import Iterator
+from enum import StrEnum, unique
 from math import prod
 from typing import Final, Self
 
@@ -16,6 +17,14 @@ from qsuper.translate.site import Site
 _MOST: Final = 16384
 _LEVELS: Final = ("sockets", "dies", "clusters", "cores", "threads")
 _OPTIONAL: Final = ("dies", "clusters")
+
+
+@unique
+class Placement(StrEnum):
+    """Who says on which of the host's CPUs the guest's run: nobody, here."""
+
+    STATIC = "static"
+    AUTO = "auto"
 
 
 class Topology(Struct, frozen=True, kw_only=True):
@@ -57,14 +66,16 @@ class Vcpu(Struct, frozen=True, kw_only=True):
         """
         found = node.child("vcpu")
         topology = _topology(node)
-        _check_scheduling(node)
         if found is None:
             return cls(node=node, topology=topology)
-        found.ignore("placement")
+        found.enum("placement", Placement, None)
+        if (cpuset := found.attributes.get("cpuset")) is not None:  # has no effect, and is so told
+            numbers(found, cpuset, "cpuset=")
         maximum = found.integer_text(low=1, high=_MOST)
         current = found.integer("current", low=1, high=maximum) or maximum
         vcpus = node.child("vcpus")
-        online, later = _states(vcpus, maximum) if vcpus is not None else (current, ())
+        has_states = vcpus is not None and any(vcpus.children("vcpu"))
+        online, later = _states(vcpus, maximum) if vcpus and has_states else (current, ())
         return cls(node=found, maximum=maximum, online=online, later=later, topology=topology)
 
     def problems(self, site: Site) -> Iterator[ConfigError]:
@@ -123,32 +134,29 @@ def _topology(node: Node) -> Topology | None:
     )
 
 
-def _check_scheduling(node: Node) -> None:
-    """Check what the host's scheduler is told of the CPUs; none of it has an effect here."""
-    tune = node.child("cputune")
-    seen: set[int] = set()
-    for found in tune.children("vcpusched") if tune is not None else ():
-        cpus = numbers(found, found.required("vcpus"), "vcpus=")
-        if seen & cpus:
-            raise found.error(f"CPU {min(seen & cpus)} is scheduled twice", hint="name it once")
-        seen |= cpus
-
-
 def _states(vcpus: Node, maximum: int) -> tuple[int, tuple[int, ...]]:
     """Give the number of CPUs at the start and the ids of those plugged in later."""
-    online = 0
+    online: set[int] = set()
     later: list[tuple[int, int]] = []  # with the order, which goes first
+    orders: list[int | None] = []
     for found in vcpus.children("vcpu"):
         number = found.required_integer("id", low=0, high=maximum - 1)
-        order = found.integer("order", low=1, high=_MOST) or _MOST
-        is_enabled = bool(found.yes_no("enabled"))
+        order = found.integer("order", low=1, high=_MOST)
+        is_enabled = found.required_yes_no("enabled")
         is_pluggable = bool(found.yes_no("hotpluggable"))
         if number == 0 and (is_pluggable or not is_enabled):
             raise found.error("CPU 0 must be enabled and not pluggable")
+        if number == 0 and order not in (None, 1):
+            raise found.error(f"order='{order}': CPU 0 comes first", hint="order='1'")
         if is_enabled and is_pluggable:
-            later.append((order, number))
+            later.append((order or _MOST, number))
         elif is_enabled:
-            online += 1
+            online.add(number)
         elif not is_pluggable:
             raise found.error("a CPU that is not enabled must be pluggable")
-    return max(online, 1), tuple(number for _, number in sorted(later))
+        orders += [order] if is_enabled else []
+    if 0 not in online:
+        raise vcpus.error("CPU 0 must be enabled", hint="<vcpu id='0' enabled='yes'/>")
+    if any(orders) and not all(orders):
+        raise vcpus.error("some enabled CPUs have no order=", hint="all of them, or none")
+    return len(online), tuple(number for _, number in sorted(later))

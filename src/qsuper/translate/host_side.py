@@ -1,0 +1,167 @@
+"""The host's side of an interface: what libvirt sets up there, and here the user does, before.
+
+It is checked as libvirt does, and then has no effect, which is said.
+
+Source: libvirt `formatdomain.rst`, "Network interfaces"; `virDomainNetDefValidate`,
+`qemuValidateDomainDeviceDefNetwork`.
+"""
+
+import re
+from collections.abc import Iterator
+from enum import StrEnum, unique
+from typing import Final
+
+from qsuper.errors import ConfigError
+from qsuper.location import Notice
+from qsuper.translate.node import Node
+
+_PLUGGED: Final = ("network", "bridge")
+_WITH_PORT: Final = ("network", "bridge", "direct", "hostdev")
+_WITH_VLAN: Final = ("network", "bridge", "hostdev")
+_WITH_MTU: Final = ("network", "bridge", "ethernet", "vhostuser")
+_LAST_VLAN: Final = 4095
+_ELEMENTS: Final = ("bandwidth", "vlan", "virtualport", "coalesce", "port")
+
+
+@unique
+class PortType(StrEnum):
+    """What the other end of a port speaks."""
+
+    NONE = "none"
+    QBG = "802.1Qbg"
+    QBH = "802.1Qbh"
+    OPENVSWITCH = "openvswitch"
+    MIDONET = "midonet"
+
+
+_NEEDED: Final = {
+    PortType.QBG: ("managerid", "typeid", "typeidversion"),
+    PortType.QBH: ("profileid",),
+    PortType.MIDONET: ("interfaceid",),
+}
+_TAKEN: Final = {
+    PortType.NONE: (),
+    PortType.QBG: ("managerid", "typeid", "typeidversion", "instanceid"),
+    PortType.QBH: ("profileid",),
+    PortType.OPENVSWITCH: ("interfaceid", "profileid"),
+    PortType.MIDONET: ("interfaceid", "profileid"),
+}
+_PORT_NUMBERS: Final = {"managerid": 0xFF, "typeid": 0xFFFFFF, "typeidversion": 0xFF}
+_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}", re.ASCII)
+_ON: Final = {
+    "direct": (PortType.QBG, PortType.QBH),
+}
+
+
+@unique
+class NativeMode(StrEnum):
+    """How the packets of the native VLAN travel."""
+
+    TAGGED = "tagged"
+    UNTAGGED = "untagged"
+
+
+def check_host_side(node: Node, kind: str) -> tuple[Notice, ...]:
+    """Check the elements of an interface of type *kind*; give what has no effect.
+
+    Raises:
+        ConfigError: something makes no sense.
+    """
+    for error in _misplaced(node, kind):
+        raise error
+    target = node.child("target")
+    if target is not None:
+        target.yes_no("managed")
+        target.ignore("dev")
+    node.yes_no("trustGuestRxFilters")
+    _check_bandwidth(node, kind)
+    _check_vlan(node)
+    _check_port(node, kind)
+    without_effect = list(node.children(*_ELEMENTS))
+    for found in without_effect:
+        found.accept()
+    return tuple(found.notice("not supported here, has no effect") for found in without_effect)
+
+
+def _misplaced(node: Node, kind: str) -> Iterator[ConfigError]:
+    rows = (
+        ("script", ("ethernet",)),
+        ("mtu", _WITH_MTU),
+        ("coalesce", _PLUGGED),
+        ("vlan", _WITH_VLAN),
+        ("virtualport", _WITH_PORT),
+    )
+    for tag, kinds in rows:
+        found = node.child(tag)
+        if found is not None and kind not in kinds:
+            hint = f"it is for {', '.join(kinds)}"
+            yield found.error(f"type='{kind}' has none", hint=hint)
+    port = node.child("port")
+    if port is not None and port.yes_no("isolated") and kind not in _PLUGGED:
+        yield port.error(f"isolated='yes' is not for type='{kind}'", hint="remove it")
+    source = node.child("source")
+    for ip in source.children("ip", "route") if source is not None else ():
+        ip.accept()
+        if kind != "ethernet":
+            yield ip.error(f"the host's side of type='{kind}' can't be set", hint="remove it")
+    for ip in node.children("ip"):
+        if ip.get("peer"):
+            yield ip.error("the guest's peer can't be set", hint="remove peer=")
+        if kind not in ("user", "vhostuser"):
+            yield ip.error(f"the guest's side of type='{kind}' can't be set", hint="remove it")
+    for route in node.children("route"):
+        yield route.error("the guest's routes can't be set", hint="remove it")
+
+
+def _check_bandwidth(node: Node, kind: str) -> None:
+    bandwidth = node.child("bandwidth")
+    for found in bandwidth.children("inbound", "outbound") if bandwidth is not None else ():
+        average, floor = found.integer("average", low=0), found.integer("floor", low=0)
+        for name in ("peak", "burst"):
+            found.integer(name, low=0)
+        if average is None and floor is None:
+            raise found.error("attribute 'average' is missing")
+        if floor is not None and (kind != "network" or found.tag == "outbound"):
+            raise found.error("floor= is for what comes in from a network", hint="remove it")
+
+
+def _check_vlan(node: Node) -> None:
+    vlan = node.child("vlan")
+    if vlan is None:
+        return
+    is_trunk, tags = vlan.yes_no("trunk"), list(vlan.children("tag"))
+    for tag in tags:
+        tag.required_integer("id", low=0, high=_LAST_VLAN)
+        tag.enum("nativeMode", NativeMode, None)
+    if not tags:
+        raise vlan.error("<tag> is missing")
+    if len(tags) > 1 and is_trunk is False:
+        raise vlan.error("several tags are a trunk", hint="trunk='yes'")
+
+
+def _check_port(node: Node, kind: str) -> None:
+    port = node.child("virtualport")
+    if port is None:
+        return
+    if kind == "network" and port.get("type") is None:
+        return  # the network says it
+    what = port.enum("type", PortType)
+    if what not in _ON.get(kind, tuple(PortType)):
+        raise port.error(f"type='{what}' is not for type='{kind}'", hint=", ".join(_ON[kind]))
+    parameters = port.child("parameters")
+    for name in _NEEDED.get(what, ()):
+        if parameters is None or not parameters.get(name):
+            raise port.error(f"type='{what}' needs {name}=")
+    if parameters is not None:
+        for name in parameters.attributes.keys() - set(_TAKEN[what]):
+            raise parameters.error(f"type='{what}' has no {name}=", hint="remove it")
+        _check_parameters(parameters)
+
+
+def _check_parameters(parameters: Node) -> None:
+    for name, high in _PORT_NUMBERS.items():
+        parameters.integer(name, low=0, high=high)
+    for name in ("instanceid", "interfaceid"):
+        uuid = parameters.get(name)
+        if uuid is not None and not _UUID.fullmatch(uuid):
+            raise parameters.error(f"{name}='{uuid[:60]}' is no uuid")

@@ -17,14 +17,17 @@ _DOMAINS: Final = _ROOT / "tests" / "domains"
 """Those in partial/ are wrong in part, those in refused/ hold what is refused and no more."""
 _SOURCE: Final = _ROOT / "src" / "qsuper" / "translate"
 _MOST_WORDS: Final = 30
+Asked = tuple[str, str | None]
+"""A path, and the name of an attribute there, or None for the element itself."""
 _HEAD: Final = """\
 # What of libvirt's domain XML qsuper supports
 
 Made by `scripts/supported-xml` from what the translation asks of the domains in tests/domains.
 
-*supported*: it is read and has its effect. *no effect*: it is taken in silence, since the guest
-does not notice. What stands nowhere here is kept out with a warning that names it and its line,
-where it is an attribute or an element within a known one; an unknown device is an error.
+*supported*: it is read and checked, and the guest gets what libvirt would give it. *no effect*: it
+is checked at most, since the guest does not notice; where the user might, a warning says so.
+*refused*: it is an error. What stands nowhere here is kept out with a warning that names it and its
+line, where it is an attribute or an element within a known one; an unknown device is an error.
 
 `devices/*/...` is common to all devices, `devices/[character device]/...` to serial, parallel,
 console, channel, redirdev, smartcard and rng; `devices/[storage]/...` to disks, backing images and
@@ -48,15 +51,18 @@ def page() -> str:
     """Give the page's text."""
     places = watched(_DOMAINS.rglob("*.xml"))
     taken = watched(path for path in _DOMAINS.rglob("*.xml") if path.parent.name != "refused")
-    refused = {path for path in places if _is_met(path, places) and not _is_met(path, taken)}
+    refused = set(_met(places)) - set(_met(taken))
     return "\n".join((_HEAD, *_tables(places, refused), *_warned(), *_refused())) + "\n"
 
 
-def _is_met(path: str, places: Places) -> bool:
-    return path in places and places[path].is_met
+def _met(places: Places) -> Iterator[Asked]:
+    for path, place in places.items():
+        if place.is_met:
+            yield path, None
+        yield from ((path, name) for name, known in place.attributes.items() if known.is_met)
 
 
-def _tables(places: Places, refused: set[str]) -> Iterator[str]:
+def _tables(places: Places, refused: set[Asked]) -> Iterator[str]:
     heading = None
     for path in sorted(places):
         steps = path.split("/")
@@ -66,20 +72,24 @@ def _tables(places: Places, refused: set[str]) -> Iterator[str]:
             yield f"\n## {_code(section or 'domain')}\n"
             yield "| element | attribute | values | |"
             yield "|---|---|---|---|"
-        yield from _rows(path, places[path], is_refused=path in refused)
+        yield from _rows(path, places[path], refused)
 
 
-def _rows(path: str, place: Place, *, is_refused: bool) -> Iterator[str]:
+def _rows(path: str, place: Place, refused: set[Asked]) -> Iterator[str]:
     name = _code(path or "domain")
-    what = "refused" if is_refused else _status(is_idle=place.is_idle)
+    is_idle = place.has_no_effect
+    what = _status(is_idle=is_idle, is_refused=(path, None) in refused)
     values = _values(place.text) if place.text else ""
     yield f"| {name} | | {values} | {what} |"
     for attribute, known in sorted(place.attributes.items()):
-        what = _status(is_idle=known.is_idle and not known.values)
+        is_idle = place.has_no_effect or (known.is_idle and not known.values)
+        what = _status(is_idle=is_idle, is_refused=(path, attribute) in refused)
         yield f"| {name} | {_code(attribute)} | {_values(known)} | {what} |"
 
 
-def _status(*, is_idle: bool) -> str:
+def _status(*, is_idle: bool, is_refused: bool) -> str:
+    if is_refused:
+        return "refused"
     return "no effect" if is_idle else "supported"
 
 

@@ -1,5 +1,6 @@
 """Translate domains and see what the translation asks of them."""
 
+import contextlib
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,17 +19,18 @@ _PREFIXES: Final = {
 }
 _CHARDEV: Final = r"(serial|parallel|console|channel|redirdev|smartcard|rng/backend)"
 _SHARED: Final = (
+    (r"^devices/disk/source/dataStore/backingStore(?=/|$)", "devices/disk/backingStore"),
     (r"(backingStore|mirror)(/(backingStore|mirror))+", "backingStore"),
-    (r"^devices/\w+/(address|alias|boot|acpi)$", r"devices/*/\1"),
+    (r"^devices/\w+/(address|alias|boot|acpi)(?=/|$)", r"devices/*/\1"),
     (rf"^devices/{_CHARDEV}/(source|protocol|log)(?=/|$)", r"devices/[character device]/\2"),
     (
-        r"^devices/[\w/]+/(encryption|auth|slices|reservations|cookies|ssl)(?=/|$)",
+        r"^(?:devices|os/nvram)[\w/]*/(encryption|auth|slices|reservations|cookies|ssl)(?=/|$)",
         r"devices/[storage]/\1",
     ),
     (r"^throttlegroups/throttlegroup/", "devices/disk/iotune/"),
     (r"^os/nvram/source(?=/|$)", "devices/[storage]/source"),
     (r"^devices/disk/backingStore/source(?=/|$)", "devices/[storage]/source"),
-    (r"^devices/disk/source(?=/|$)", "devices/[storage]/source"),
+    (r"^devices/disk/source(/dataStore/source)*(?=/|$)", "devices/[storage]/source"),
 )
 """What several elements have in common stands once."""
 
@@ -51,8 +53,8 @@ def watched(paths: Iterable[Path]) -> Places:
         kind = system.child("type") if system else None
         arch = (kind.get("arch") if kind else None) or "x86_64"
         node = WitnessNode(root, "", places, path_of)
-        try:
+        with contextlib.suppress(ConfigError, ConfigErrors, KeyError):
             translate(node, emulator(arch), HostData(machine_id="m", now_s=0))
-        except (ConfigError, ConfigErrors, KeyError):
-            continue
+        if path.parent.name != "refused":  # what is refused goes no further
+            node.tally()
     return places

@@ -29,6 +29,14 @@ class Place(Struct):
     text: Attribute | None = None
     is_idle: bool = False
     is_met: bool = False
+    met: int = 0
+    """How many elements of the domains were asked something."""
+    passed_over: int = 0
+    """How many of them were no more than checked."""
+
+    @property
+    def has_no_effect(self) -> bool:
+        return self.is_idle or 0 < self.met == self.passed_over
 
 
 Places = dict[str, Place]
@@ -38,7 +46,7 @@ Places = dict[str, Place]
 class WitnessNode(Node):
     """An element that notes every question."""
 
-    __slots__ = ("named", "path", "places", "raw_path")
+    __slots__ = ("is_passed_over", "named", "path", "places", "raw_path")
 
     def __init__(
         self, original: Node, path: str, places: Places, named: Callable[[str], str]
@@ -47,6 +55,7 @@ class WitnessNode(Node):
         self.raw_path = path
         self.places = places
         self.named = named
+        self.is_passed_over = False
         below = [
             WitnessNode(part, f"{path}/{part.tag}".lstrip("/"), places, named)
             for part in original.elements
@@ -83,10 +92,17 @@ class WitnessNode(Node):
 
     # The questions
 
-    def children(self, *tags: str) -> Iterator[Node]:
+    def _note_below(self, *tags: str) -> None:
         for tag in tags:
             place = self._below(tag)
             place.is_met = place.is_met or any(part.tag == tag for part in self.elements)
+
+    def child(self, tag: str) -> Node | None:
+        self._note_below(tag)
+        return super().child(tag)
+
+    def children(self, *tags: str) -> Iterator[Node]:
+        self._note_below(*tags)
         return super().children(*tags)
 
     def child_text(self, tag: str) -> str | None:
@@ -96,12 +112,14 @@ class WitnessNode(Node):
         return super().child_text(tag)
 
     def has(self, name: str) -> bool:
-        self.place.attributes.setdefault(name, Attribute())
+        attribute = self.place.attributes.setdefault(name, Attribute())
+        attribute.is_met = attribute.is_met or super().has(name)
         return super().has(name)
 
     def get(self, name: str) -> str | None:
         attribute = self.place.attributes.setdefault(name, Attribute())
         attribute.is_met = attribute.is_met or super().has(name)
+        attribute.is_idle = False
         return super().get(name)
 
     def enum(self, name: str, kind: type[E], default: object = ...) -> E | None:  # type: ignore[override]  # the overloads of Node
@@ -165,7 +183,18 @@ class WitnessNode(Node):
             place = self._below(tag)
             place.is_idle = not place.attributes and place.text is None
             place.is_met = place.is_met or any(part.tag == tag for part in self.elements)
+        self.is_passed_over = self.is_passed_over or not tags
         super().accept(*tags)
+
+    def tally(self) -> None:
+        """Count the elements that have been read, once the translation is done."""
+        if self.path in self.places:
+            self.places[self.path].met += 1
+            self.places[self.path].passed_over += self.is_passed_over
+        for part in self.elements:
+            if isinstance(part, WitnessNode):
+                part.is_passed_over = part.is_passed_over or self.is_passed_over
+                part.tally()
 
 
 def _span(low: int | None, high: int | None) -> str:

@@ -67,7 +67,14 @@ def emulator(
 ) -> Caps:
     """Give an emulator that has everything but *types*, schema *paths* and *props*."""
     machines = {
-        name: Machine(name=full, alias=alias, default_ram_id=ram, max_cpus=255, acpi=True)
+        name: Machine(
+            name=full,
+            alias=alias,
+            default_ram_id=ram,
+            max_cpus=255,
+            numa_mem=arch == "riscv64",
+            acpi=True,
+        )
         for full, alias, ram in _MACHINES[arch]
         for name in (full, alias)
         if name

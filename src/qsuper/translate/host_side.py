@@ -77,6 +77,7 @@ def check_host_side(node: Node, kind: str) -> tuple[Notice, ...]:
     _check_bandwidth(node, kind)
     _check_vlan(node)
     _check_port(node, kind)
+    _check_isolation(node, kind)
     without_effect = list(node.children(*_ELEMENTS))
     for found in without_effect:
         found.accept()
@@ -96,9 +97,6 @@ def _misplaced(node: Node, kind: str) -> Iterator[ConfigError]:
         if found is not None and kind not in kinds:
             hint = f"it is for {', '.join(kinds)}"
             yield found.error(f"type='{kind}' has none", hint=hint)
-    port = node.child("port")
-    if port is not None and port.yes_no("isolated") and kind not in _PLUGGED:
-        yield port.error(f"isolated='yes' is not for type='{kind}'", hint="remove it")
     source = node.child("source")
     for ip in source.children("ip", "route") if source is not None else ():
         ip.accept()
@@ -156,6 +154,17 @@ def _check_port(node: Node, kind: str) -> None:
         for name in parameters.attributes.keys() - set(_TAKEN[what]):
             raise parameters.error(f"type='{what}' has no {name}=", hint="remove it")
         _check_parameters(parameters)
+
+
+def _check_isolation(node: Node, kind: str) -> None:
+    port, virtual = node.child("port"), node.child("virtualport")
+    if port is None or not port.yes_no("isolated"):
+        return
+    if kind not in _PLUGGED:
+        raise port.error(f"isolated='yes' is not for type='{kind}'", hint="remove it")
+    what = virtual.enum("type", PortType, PortType.NONE) if virtual is not None else PortType.NONE
+    if what is not PortType.NONE:
+        raise port.error(f"isolated='yes' is not for a port of type='{what}'", hint="remove it")
 
 
 def _check_parameters(parameters: Node) -> None:

@@ -28,7 +28,6 @@ def accept_labels(source: Node) -> None:
     for found in source.children("seclabel"):
         model, relabels = found.get("model"), found.yes_no("relabel")
         has_label = bool(found.child_text("label"))
-        found.ignore("labelskip")
         if relabels and not has_label:
             raise found.error("relabel='yes' needs a <label>", hint="add it")
         if relabels is False and has_label:
@@ -36,6 +35,7 @@ def accept_labels(source: Node) -> None:
         if model is not None and model in seen:
             raise found.error(f"model='{model}' is given twice", hint="one of each")
         seen.add(model or "")
+        found.accept()
 
 
 def label_problems(domain: Node) -> Iterator[ConfigError]:
@@ -43,7 +43,6 @@ def label_problems(domain: Node) -> Iterator[ConfigError]:
     labels = list(domain.children("seclabel"))
     seen: set[str] = set()
     for found in labels:
-        found.accept("imagelabel")
         model = found.get("model")
         try:
             yield from _problems(found, is_only=len(labels) == 1)
@@ -52,12 +51,12 @@ def label_problems(domain: Node) -> Iterator[ConfigError]:
         if model is not None and model in seen:
             yield found.error(f"model='{model}' is given twice", hint="one of each")
         seen.add(model or "")
+        found.accept()
 
 
 def _problems(found: Node, *, is_only: bool) -> Iterator[ConfigError]:
     kind, relabels = found.enum("type", _Kind, None), found.yes_no("relabel")
     has_label = bool(found.child_text("label"))
-    found.accept("baselabel")
     is_chosen = is_only and kind in (_Kind.NONE, _Kind.DYNAMIC)
     if not found.get("model") and not is_chosen:
         yield found.error("attribute 'model' is missing", hint="selinux, apparmor or dac")

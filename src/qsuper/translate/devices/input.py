@@ -153,6 +153,9 @@ class Input(Device, frozen=True, kw_only=True):
         elif self.model is not None and self.on is not InputBus.VIRTIO:
             text = f"<input>: model='{self.model}' is for bus='virtio'"
             yield ConfigError(text, at=self.at, hint="remove model=")
+        elif self.model not in (None, VirtioModel.VIRTIO) and self.kind is not Kind.PASSTHROUGH:
+            text = f"<input>: type='{self.kind}' has no model='{self.model}'"
+            yield ConfigError(text, at=self.at, hint="model='virtio'")
         elif not context.site.caps.has_type(*self._types()):
             text = f"<input>: this QEMU has no type='{self.kind}' for bus='{self.on}'"
             yield ConfigError(text, at=self.at, hint="bus='usb'")

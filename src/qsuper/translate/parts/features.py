@@ -95,8 +95,7 @@ class Features(Struct, frozen=True, kw_only=True):
         if found is None:
             return cls()
         for refused in found.children(*_REFUSED):
-            if refused.on_off("state") is not False:
-                raise refused.error("only pseries guests have it", hint="remove it")
+            raise refused.error("only pseries guests have it", hint="remove it")
         found.accept(*_OF_OTHERS)
         known = (*_REFUSED, *_OF_OTHERS, *_KNOWN, *_KNOWN_GROUPS, *_SWITCHES)
         refuse_unknown(found, known)

@@ -86,8 +86,9 @@ class Memory(Struct, frozen=True, kw_only=True):
         """Tell what has no effect: a size without a balloon, nodes that can't be named."""
         memory = numa.tune.memory
         if memory is not None and self.is_by_size(site, numa):
-            text = f"no effect: machine '{site.machine}' can't have it for all cells at once"
-            yield memory.node.notice(text)
+            yield memory.node.notice(
+                f"no effect: machine '{site.machine}' can't have it for all cells at once"
+            )
         if self.ballooned_bytes and not has_balloon:
             yield self.node.notice("<currentMemory> has no effect: there is no balloon")
 

@@ -35,8 +35,8 @@ def check_resctrl(tune: Node) -> Node | None:
         if not is_shared and any(group & other for other in groups):
             raise found.error("its CPUs are those of another one too", hint="the same, or others")
         groups.append(group)
-        _check_caches(found)
-        _check_nodes(found)
+        check = _check_caches if found.tag == "cachetune" else _check_nodes
+        check(found)
         _check_monitors(found, group)
         first = first or found
     return first

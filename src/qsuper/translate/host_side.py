@@ -27,7 +27,6 @@ _ELEMENTS: Final = ("bandwidth", "vlan", "virtualport", "coalesce", "port")
 class PortType(StrEnum):
     """What the other end of a port speaks."""
 
-    NONE = "none"
     QBG = "802.1Qbg"
     QBH = "802.1Qbh"
     OPENVSWITCH = "openvswitch"
@@ -40,7 +39,6 @@ _NEEDED: Final = {
     PortType.MIDONET: ("interfaceid",),
 }
 _TAKEN: Final = {
-    PortType.NONE: (),
     PortType.QBG: ("managerid", "typeid", "typeidversion", "instanceid"),
     PortType.QBH: ("profileid",),
     PortType.OPENVSWITCH: ("interfaceid", "profileid"),
@@ -162,8 +160,8 @@ def _check_isolation(node: Node, kind: str) -> None:
         return
     if kind not in _PLUGGED:
         raise port.error(f"isolated='yes' is not for type='{kind}'", hint="remove it")
-    what = virtual.enum("type", PortType, PortType.NONE) if virtual is not None else PortType.NONE
-    if what is not PortType.NONE:
+    what = virtual.enum("type", PortType, None) if virtual is not None else None
+    if what is not None:
         raise port.error(f"isolated='yes' is not for a port of type='{what}'", hint="remove it")
 
 

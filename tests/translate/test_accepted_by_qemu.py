@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from qsuper.fabric.group import Fabric
 from qsuper.host.probe import capabilities
+from qsuper.plan import GroupPlan
+from qsuper.runtime.resources import Directories, inherited
 from qsuper.translate.node import parse_xml
 from qsuper.translate.passes import translate
 from qsuper.translate.site import HostData
@@ -67,16 +70,20 @@ def test_disks_and_character_devices(tmp_path: Path, monkeypatch: pytest.MonkeyP
     xml = domain(DEVICES, parts="<iothreads>1</iothreads>")
     root = parse_xml(xml, "vm.xml", str(tmp_path / "vm"))
     plan = translate(root, capabilities(emulator), HostData(machine_id="m")).plan
-    words = [word for option in plan.options for word in option.argv()]
-    done = subprocess.run(
-        [emulator, *words, "-S", "-monitor", "none", "-qmp", "stdio"],
-        input=SESSION,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
+    directories = Directories(str(tmp_path), str(tmp_path))
+    with inherited(directories, Fabric(GroupPlan(())), plan.name) as place:
+        numbers = place.open(plan.resources())
+        words = [word for option in plan.options for word in option.argv(numbers)]
+        done = subprocess.run(
+            [emulator, *words, "-S", "-monitor", "none", "-qmp", "stdio"],
+            input=SESSION,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+            pass_fds=numbers.values(),
+        )
 
     assert done.returncode == 0, done.stderr
     replies = [json.loads(line) for line in done.stdout.splitlines() if '"return": [' in line]
@@ -92,4 +99,5 @@ def test_disks_and_character_devices(tmp_path: Path, monkeypatch: pytest.MonkeyP
         "charconsole1",
     }
     assert (tmp_path / "vm" / "serial,0.txt").exists()
+    assert (tmp_path / "vm" / "serial0.log").exists()
     assert f"{tmp_path}/vm/a,b.sock" in ends["charchannel0"]

@@ -26,7 +26,7 @@ DEVICES = """
 <interface type='user'><ip address='10.9.0.0' prefix='24'/>
   <portForward proto='tcp' address='127.0.0.1'><range start='39871' to='22'/></portForward>
   <model type='virtio'/><driver txmode='timer' event_idx='off' rx_queue_size='512' packed='on'>
-  <host csum='off' gso='off'/><guest tso4='off'/></driver><mtu size='9000'/><rom bar='off'/>
+  <host csum='off' gso='off'/><guest tso4='off'/></driver><rom bar='off'/>
   <boot order='1'/></interface>
 <interface type='user'><model type='e1000e'/></interface>
 <interface type='user'><model type='rtl8139'/><rom enabled='no'/></interface>
@@ -39,7 +39,7 @@ DEVICES = """
 </graphics>
 <video><model type='vga' vram='32768' primary='yes'><resolution x='800' y='600'/></model></video>
 <video><model type='virtio' heads='2'/></video>
-<audio id='1' type='none' timerPeriod='500'><output mixingEngine='yes'>
+<audio id='1' type='none' timerPeriod='500'><output mixingEngine='yes' fixedSettings='yes'>
   <settings frequency='44100' channels='2' format='s16'/></output></audio>
 <audio id='2' type='file' path='out,put.wav'/>
 <sound model='ich9'><codec type='micro'/></sound>

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from msgspec.structs import replace
 
 from qsuper.cli import text
+from qsuper.cli.descriptors import Shown
 from qsuper.cli.loading import add_elsewhere, add_files, settings, warn, warning
 from qsuper.errors import QsuperError
 from qsuper.host.load import Settings, load_domain, load_group
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
             "role": member.role,
             "file": member.source,
             "env": dict(member.plan.env),
-            "argv": _argv(member.plan, args),
+            **_command(member.plan, args),
         }
         for member in group.members
     ]
@@ -89,7 +90,7 @@ def _print_traceback() -> None:
 
 def _answer(path: str, args: argparse.Namespace, shared: Settings) -> dict[str, object]:
     plan, notices = load_domain(path, shared)
-    answer: dict[str, object] = {"argv": _argv(plan, args)}
+    answer = _command(plan, args)
     return answer | {"notices": [warning(notice) for notice in notices]} if notices else answer
 
 
@@ -103,8 +104,14 @@ def _options(plan: LaunchPlan, args: argparse.Namespace) -> Iterator[Option]:
     yield from plan.options
 
 
-def _argv(plan: LaunchPlan, args: argparse.Namespace) -> list[str]:
-    return [plan.emulator, *(word for option in _options(plan, args) for word in option.argv())]
+def _command(plan: LaunchPlan, args: argparse.Namespace) -> dict[str, object]:
+    """Give the words of the command, and the files that must be open for it, if any."""
+    shown = Shown(tuple(_options(plan, args)))
+    words = [word for option in shown.options() for word in option.argv()]
+    command: dict[str, object] = {"argv": [plan.emulator, *words]}
+    if rows := shown.rows():
+        command["files"] = rows
+    return command
 
 
 def _pasteable(member: Member, args: argparse.Namespace, members: int) -> str:
@@ -112,8 +119,12 @@ def _pasteable(member: Member, args: argparse.Namespace, members: int) -> str:
     plan = member.plan
     lines = [f"{name}={shlex.quote(value)}" for name, value in plan.env.items()]
     lines.append(shlex.quote(plan.emulator))
-    lines += (f"  {shlex.join(option.argv())}" for option in _options(plan, args))
+    shown = Shown(tuple(_options(plan, args)))
+    lines += (f"  {shlex.join(option.argv())}" for option in shown.options())
+    lines += (f"  {word}" for word in shown.redirections())
     remarks = [f"# before: mkdir -m 700 {path}" for path in _directories(plan)]
+    if shown.missing:
+        remarks.append(f"# only `qsuper up` can make: {', '.join(shown.missing)}")
     if members > 1:
         remark = " (dependency)" if member.role is Role.DEPENDENCY else ""
         remarks.insert(0, f"# {plan.name}{remark}")

@@ -23,10 +23,12 @@ from qsuper.options import (
 from qsuper.runtime import rundir
 from qsuper.runtime.tap import open_tap
 
+_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_NOCTTY | os.O_NONBLOCK
+"""A FIFO that nobody reads is an error, and keeps no supervisor waiting."""
 _OPEN_FLAGS: Final = {
     Access.READ: os.O_RDONLY,
-    Access.WRITE: os.O_WRONLY | os.O_CREAT | os.O_TRUNC,
-    Access.APPEND: os.O_WRONLY | os.O_CREAT | os.O_APPEND,
+    Access.WRITE: _NEW | os.O_TRUNC,
+    Access.APPEND: _NEW | os.O_APPEND,
     Access.READ_WRITE: os.O_RDWR | os.O_CREAT,
     Access.DEVICE: os.O_RDWR,
 }
@@ -129,6 +131,7 @@ def opened(path: str, resource: OpenFile) -> int:
     if stat.S_ISDIR(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise QsuperError(f"{path}: is a directory")
+    os.set_blocking(descriptor, True)
     return descriptor
 
 

@@ -7,7 +7,7 @@ from typing import Final
 from qsuper.options import Access, Handle, OpenFile, Option
 
 _FIRST: Final = 1 << 16  # smaller ones are the supervisor's
-_COUNT: Final = 1 << 20
+_COUNT: Final = 1 << 30  # QEMU takes up to 1 << 31; wide, so that no two names get the same
 
 
 def fdset_path(name: str) -> str:

@@ -5,9 +5,15 @@ Source: libvirt `formatdomain.rst`, "Security label".
 
 from collections.abc import Iterator
 from enum import StrEnum, unique
+from typing import Final
 
 from qsuper.errors import ConfigError
 from qsuper.translate.node import Node
+
+_LABELLED: Final = ("disk", "serial", "parallel", "console", "channel")
+"""The devices whose files libvirt labels."""
+_UNLABELLED: Final = ("mirror", "dataStore")
+"""What of a disk it looks for no labels in."""
 
 
 @unique
@@ -52,6 +58,31 @@ def label_problems(domain: Node) -> Iterator[ConfigError]:
             yield found.error(f"model='{model}' is given twice", hint="one of each")
         seen.add(model or "")
         found.accept()
+    yield from _override_problems(
+        domain, {label.get("model") for label in labels if _is_fixed(label)}
+    )
+
+
+def _is_fixed(found: Node) -> bool:
+    return found.get("type") in (_Kind.NONE, _Kind.STATIC) and found.get("relabel") != "yes"
+
+
+def _override_problems(domain: Node, models: set[str | None]) -> Iterator[ConfigError]:
+    devices = domain.child("devices")
+    for device in devices.elements if devices is not None else ():
+        for found in _labels(device) if device.tag in _LABELLED else ():
+            model = found.get("model")
+            if model is not None and model in models:
+                text = f"the domain's <seclabel model='{model}'> has nothing relabelled"
+                yield found.error(text, hint="relabel='yes' there")
+
+
+def _labels(node: Node) -> Iterator[Node]:
+    for part in node.elements:
+        if part.tag == "seclabel":
+            yield part
+        elif part.tag not in _UNLABELLED:
+            yield from _labels(part)
 
 
 def _problems(found: Node, *, is_only: bool) -> Iterator[ConfigError]:

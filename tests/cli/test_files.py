@@ -3,14 +3,15 @@
 import json
 import os
 import select
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from qsuper.runtime.inotify import Inotify
-from tests.support.supervisors import GUESTS, PATIENCE_S
+from tests.support.pasted import pasted
+from tests.support.supervisors import PATIENCE_S
+from tests.support.ticking import write_domain
 
 Run = Callable[..., tuple[int, str, str]]
 Start = Callable[[str], None]
@@ -21,25 +22,7 @@ OLD = "from before\n"
 
 
 def domain(directory: Path, serial: str, name: str = "writer") -> str:
-    """Write a domain that ticks on its serial port; give the file's path."""
-    path = directory / f"{name}.xml"
-    path.write_text(f"""\
-<domain type='qemu'>
-  <name>{name}</name>
-  <memory unit='MiB'>16</memory>
-  <os><type arch='x86_64' machine='pc'>hvm</type><boot dev='fd'/></os>
-  <devices>
-    <disk type='file' device='floppy'>
-      <driver name='qemu' type='raw'/>
-      <source file='{GUESTS}/tick-x86_64.img'/>
-      <target dev='fda' bus='fdc'/>
-      <readonly/>
-    </disk>
-    {serial}
-  </devices>
-</domain>
-""")
-    return str(path)
+    return write_domain(directory, name, serial=serial)
 
 
 def wait_for(path: Path, word: str) -> str:
@@ -148,13 +131,7 @@ def test_the_pasted_lines_open_them(rundir: Path, qsuper: Run, tmp_path: Path) -
     assert any(word.endswith("fd=3,opaque=serial0-source") for word in row["argv"])
     assert json.loads(qsuper("translate", "--format", "jsonl", file)[1])["files"] == row["files"]
 
-    with subprocess.Popen(
-        ["/bin/sh", "-c", f"exec {text.rstrip()} -monitor stdio"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as qemu:
+    with pasted(text) as qemu:
         written = wait_for(out, "tick 1\n"), wait_for(log, "tick 1\n")
         complaints = qemu.communicate("quit\n", timeout=PATIENCE_S)[1]
 

@@ -11,6 +11,7 @@ import pytest
 
 from qsuper.host.files import read_xml
 from qsuper.host.probe import read_capabilities
+from tests.support.pasted import pasted
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -62,13 +63,7 @@ def test_the_pasted_lines_run(rundir: Path, qsuper: Run) -> None:
     assert all(line.startswith("  -") for line in lines[1:])
     assert all(line.endswith(" \\") for line in lines[:-1])
     assert not lines[-1].endswith("\\")
-    with subprocess.Popen(
-        ["/bin/sh", "-c", f"exec {out.rstrip()} -monitor stdio"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as qemu:
+    with pasted(out) as qemu:
         said, complaints = qemu.communicate("info name\nquit\n", timeout=60)
     assert qemu.returncode == 0, complaints
     assert "hello" in said

@@ -14,50 +14,14 @@ from pathlib import Path
 import pytest
 
 from qsuper.runtime.inotify import IN_CREATE, IN_MOVED_TO, Inotify
-from tests.support.supervisors import GUESTS, PATIENCE_S, kill
+from tests.support.supervisors import PATIENCE_S, kill
+from tests.support.ticking import write_domain
 
 Run = Callable[..., tuple[int, str, str]]
 
 QSUPER = [sys.executable, "-m", "qsuper"]
 
 pytestmark = pytest.mark.qemu
-
-
-def domain(directory: Path, name: str, *needs: str, guest: str = "tick") -> str:
-    """Write a domain that runs one of the guests; give the file's path."""
-    path = directory / f"{name}.xml"
-    dependencies = "".join(f"<domaindependency>{need}.xml</domaindependency>" for need in needs)
-    path.write_text(f"""\
-<domain type='qemu'>
-  <name>{name}</name>
-  <memory unit='MiB'>16</memory>
-  <os><type arch='x86_64' machine='pc'>hvm</type><boot dev='fd'/></os>
-  <features><acpi/></features>
-  <devices>
-    <disk type='file' device='floppy'>
-      <driver name='qemu' type='raw'/>
-      <source file='{GUESTS}/{guest}-x86_64.img'/>
-      <target dev='fda' bus='fdc'/>
-      <readonly/>
-    </disk>
-    <serial type='pty'/>
-    {dependencies}
-  </devices>
-</domain>
-""")
-    return str(path)
-
-
-def add_arguments(file: str, *words: str) -> None:
-    """Add words for QEMU's command line."""
-    namespace = "http://libvirt.org/schemas/domain/qemu/1.0"
-    arguments = "".join(f"<arg value='{word}'/>" for word in words)
-    path = Path(file)
-    path.write_text(
-        path.read_text().replace(
-            "</domain>", f"<commandline xmlns='{namespace}'>{arguments}</commandline></domain>"
-        )
-    )
 
 
 @pytest.fixture
@@ -111,8 +75,8 @@ Up = Callable[..., "subprocess.Popen[str]"]
 
 
 def test_detached(up: Up, tmp_path: Path, qsuper: Run, rundir: Path) -> None:
-    domain(tmp_path, "b")
-    a = domain(tmp_path, "a", "b")
+    write_domain(tmp_path, "b")
+    a = write_domain(tmp_path, "a", "b")
 
     assert finished(up("-d", a)) == (0, "Domain 'a' started (with b)\n", "")
 
@@ -145,7 +109,7 @@ def zombies_of(parent: int) -> list[str]:
 
 
 def test_detached_json_and_paused(up: Up, tmp_path: Path, qsuper: Run) -> None:
-    one, two = domain(tmp_path, "one"), domain(tmp_path, "two")
+    one, two = write_domain(tmp_path, "one"), write_domain(tmp_path, "two")
 
     status, out, err = finished(up("-d", "--paused", "--format", "json", one, two))
 
@@ -159,7 +123,7 @@ def test_detached_json_and_paused(up: Up, tmp_path: Path, qsuper: Run) -> None:
 
 
 def test_create_is_up_d(rundir: Path, tmp_path: Path, up: Up) -> None:
-    file = domain(tmp_path, "a")
+    file = write_domain(tmp_path, "a")
 
     done = subprocess.run(
         [*QSUPER, "create", file], capture_output=True, text=True, timeout=PATIENCE_S, check=True
@@ -187,7 +151,7 @@ def test_wrong_file(up: Up, tmp_path: Path, rundir: Path, words: list[str], cont
 
 @pytest.mark.parametrize("words", [["-d"], []], ids=["detached", "foreground"])
 def test_usage_error_behind_the_fork(up: Up, tmp_path: Path, words: list[str]) -> None:
-    file = domain(tmp_path, "a")
+    file = write_domain(tmp_path, "a")
 
     status, out, err = finished(up(*words, "--network", "nonsense", file))
 
@@ -198,9 +162,8 @@ def test_usage_error_behind_the_fork(up: Up, tmp_path: Path, words: list[str]) -
 @pytest.mark.parametrize("words", [["-d"], []], ids=["detached", "foreground"])
 def test_qemu_refuses(up: Up, tmp_path: Path, rundir: Path, words: list[str]) -> None:
     """All or nothing: the member that fails is named, QEMU is quoted, the others end."""
-    domain(tmp_path, "b")
-    a = domain(tmp_path, "a", "b")
-    add_arguments(a, "-device", "no-such")
+    write_domain(tmp_path, "b")
+    a = write_domain(tmp_path, "a", "b", arguments="-device no-such")
 
     status, out, err = finished(up(*words, a))
 
@@ -213,8 +176,8 @@ def test_qemu_refuses(up: Up, tmp_path: Path, rundir: Path, words: list[str]) ->
 
 def test_foreground(up: Up, tmp_path: Path, qsuper: Run) -> None:
     """It shows the consoles with a prefix, has no zombies, and obeys SIGTERM."""
-    domain(tmp_path, "b", guest="powerbutton")
-    process = up(domain(tmp_path, "a", "b", guest="powerbutton"))
+    write_domain(tmp_path, "b", guest="powerbutton")
+    process = up(write_domain(tmp_path, "a", "b", guest="powerbutton"))
     assert process.stdout
     text = read_until(process.stdout.fileno(), "b | tick 3")
     assert "a | tick " in text + read_until(process.stdout.fileno(), "a | tick")
@@ -230,18 +193,18 @@ def test_foreground(up: Up, tmp_path: Path, qsuper: Run) -> None:
 
 
 def test_guest_powers_off(up: Up, tmp_path: Path) -> None:
-    status, out, err = finished(up(domain(tmp_path, "a", guest="poweroff")))
+    status, out, err = finished(up(write_domain(tmp_path, "a", guest="poweroff")))
 
     assert (status, err) == (0, "")
     assert "powering off" in out
 
 
 def test_wait_is_silent(up: Up, tmp_path: Path) -> None:
-    assert finished(up("--wait", domain(tmp_path, "a", guest="poweroff"))) == (0, "", "")
+    assert finished(up("--wait", write_domain(tmp_path, "a", guest="poweroff"))) == (0, "", "")
 
 
 def test_wait_times_out(up: Up, tmp_path: Path, qsuper: Run) -> None:
-    file = domain(tmp_path, "a")
+    file = write_domain(tmp_path, "a")
 
     status, out, err = finished(up("--wait", "--timeout", "1.5", "--grace", "0", file))
 
@@ -252,17 +215,17 @@ def test_wait_times_out(up: Up, tmp_path: Path, qsuper: Run) -> None:
 
 def test_exit_from(up: Up, tmp_path: Path) -> None:
     """The status is QEMU's own; the other members end with it."""
-    domain(tmp_path, "b")
-    file = domain(tmp_path, "a", "b", guest="exit")
-    add_arguments(file, "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04")
+    write_domain(tmp_path, "b")
+    exits = "-device isa-debug-exit,iobase=0xf4,iosize=0x04"
+    file = write_domain(tmp_path, "a", "b", guest="exit", arguments=exits)
 
     assert finished(up("--wait", "--exit-from", "a", file))[0] == 43
 
 
 def test_interrupted_start(up: Up, tmp_path: Path, rundir: Path, qsuper: Run) -> None:
     """A signal while members start ends all of it, whichever process has got how far."""
-    domain(tmp_path, "b")
-    file = domain(tmp_path, "a", "b")
+    write_domain(tmp_path, "b")
+    file = write_domain(tmp_path, "a", "b")
     groups = rundir / "groups"
     groups.mkdir(parents=True, mode=0o700)
     rundir.chmod(0o700)
@@ -289,7 +252,7 @@ def test_interrupted_translation(up: Up, tmp_path: Path, rundir: Path, words: li
     emulator = tmp_path / "qemu-system-x86_64"
     emulator.write_text(f"#!/bin/sh\nexec 3> {fifo}\nexec sleep 600\n")
     emulator.chmod(0o700)
-    path = Path(domain(tmp_path, "a"))
+    path = Path(write_domain(tmp_path, "a"))
     path.write_text(
         path.read_text().replace("<devices>", f"<devices><emulator>{emulator}</emulator>")
     )
@@ -308,7 +271,7 @@ def test_interrupted_translation(up: Up, tmp_path: Path, rundir: Path, words: li
 def test_ctrl_z_and_fg(up: Up, tmp_path: Path, qsuper: Run) -> None:
     """In a terminal Ctrl-Z suspends guests and supervisor; going on resumes both."""
     screen, terminal = pty.openpty()
-    process = up(domain(tmp_path, "a"), stdin=terminal, stdout=terminal, stderr=terminal)
+    process = up(write_domain(tmp_path, "a"), stdin=terminal, stdout=terminal, stderr=terminal)
     read_until(screen, "tick 2")
 
     process.send_signal(signal.SIGTSTP)  # the terminal would; its session is another's here
@@ -330,7 +293,7 @@ def test_ctrl_z_and_fg(up: Up, tmp_path: Path, qsuper: Run) -> None:
 
 
 def test_bound_members_die_with_the_supervisor(up: Up, tmp_path: Path, qsuper: Run) -> None:
-    process = up("--bind", domain(tmp_path, "a"))
+    process = up("--bind", write_domain(tmp_path, "a"))
     assert process.stdout
     read_until(process.stdout.fileno(), "tick 1")
     pidfd = os.pidfd_open(pids(qsuper)["a"])
@@ -343,7 +306,7 @@ def test_bound_members_die_with_the_supervisor(up: Up, tmp_path: Path, qsuper: R
 
 def test_killed_supervisor_is_reported(up: Up, tmp_path: Path, rundir: Path, qsuper: Run) -> None:
     """A command whose supervisor is killed in mid-start says so; its guests are not forgotten."""
-    process = up("-d", domain(tmp_path, "a"))
+    process = up("-d", write_domain(tmp_path, "a"))
     assert finished(process)[0] == 0
     supervisor = int((rundir / "groups" / "a" / "supervisor.pid").read_text().split()[0])
     qemu = pids(qsuper)["a"]

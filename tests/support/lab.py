@@ -13,7 +13,8 @@ from typing import IO, Any, NamedTuple
 import pytest
 
 from qsuper.runtime.inotify import IN_MODIFY, Inotify
-from tests.support.supervised import GUESTS, PATIENCE_S
+from tests.support.supervised import PATIENCE_S
+from tests.support.ticking import write_domain
 
 QSUPER = os.path.join(os.path.dirname(sys.executable), "qsuper")
 
@@ -58,30 +59,9 @@ class Lab:
         self, name: str, *needs: str, guest: str = "tick", devices: str = "", arguments: str = ""
     ) -> str:
         """Write a domain that runs one of the guests; give the file's path."""
-        path = self.root / f"{name}.xml"
-        words = "".join(f"<qemu:arg value='{word}'/>" for word in arguments.split())
-        dependencies = "".join(f"<domaindependency>{need}.xml</domaindependency>" for need in needs)
-        path.write_text(f"""\
-<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
-  <name>{name}</name>
-  <memory unit='MiB'>16</memory>
-  <os><type arch='x86_64' machine='pc'>hvm</type><boot dev='fd'/></os>
-  <features><acpi/></features>
-  <devices>
-    <disk type='file' device='floppy'>
-      <driver name='qemu' type='raw'/>
-      <source file='{GUESTS}/{guest}-x86_64.img'/>
-      <target dev='fda' bus='fdc'/>
-      <readonly/>
-    </disk>
-    <serial type='pty'/>
-    {dependencies}
-    {devices}
-  </devices>
-  <qemu:commandline>{words}</qemu:commandline>
-</domain>
-""")
-        return str(path)
+        return write_domain(
+            self.root, name, *needs, guest=guest, devices=devices, arguments=arguments
+        )
 
     def emulator(self, script: str) -> str:
         """Make an emulator of a shell script; give it as an element of `<devices>`."""

@@ -1,11 +1,13 @@
 """`dumpxml`: what is filled in, and that the result is the same domain."""
 
+import os
 from pathlib import Path
 
 import pytest
 from lxml import etree
 
 from qsuper.errors import ConfigError, ConfigErrors
+from qsuper.host.schema import DEFAULT_PATH
 from qsuper.translate.dump import dump
 from qsuper.translate.model import Context
 from qsuper.translate.node import parse_xml
@@ -67,6 +69,21 @@ def test_the_corpus(corpus: Path) -> None:
         assert dumped(first.encode()) == (first, words), path.name
         tried += 1
     assert tried > 300
+
+
+@pytest.mark.skipif(not os.path.exists(DEFAULT_PATH), reason="no libvirt schema here")
+def test_what_is_in_libvirts_schema_stays_in_it(corpus: Path) -> None:
+    schema = etree.RelaxNG(etree.parse(DEFAULT_PATH))
+    tried = 0
+    for path in sorted((corpus / "dev").glob("*.xml")):
+        try:
+            first, _ = dumped(path.read_bytes())
+        except (ConfigError, ConfigErrors):
+            continue
+        if schema.validate(etree.parse(path)):
+            assert schema.validate(etree.fromstring(first)), (path.name, schema.error_log)
+            tried += 1
+    assert tried > 250
 
 
 def test_what_is_filled_in() -> None:

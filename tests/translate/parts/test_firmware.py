@@ -12,6 +12,7 @@ from qsuper.plan import Seed
 from tests.support.grounds import domain, emulator, host, lines, translated
 
 ACPI = "<features><acpi/></features>"
+SMM = "<features><acpi/><smm state='on'/></features>"
 NEW = Schema(
     {
         "block-commit": {"arg-type": "1"},
@@ -54,11 +55,16 @@ INSTALLED = (
 
 
 def options(
-    system: str, *, firmware: str = "", machine: str = "q35", new: bool = False
+    system: str,
+    *,
+    firmware: str = "",
+    machine: str = "q35",
+    new: bool = False,
+    inside: str = ACPI,
 ) -> list[str]:
     caps = replace(emulator(), schema=NEW) if new else emulator()
     data = replace(host(), firmware=INSTALLED, nvram_dir="/nvram")
-    xml = domain(ACPI, machine=machine, system=system).replace("<os>", f"<os{firmware}>")
+    xml = domain(inside, machine=machine, system=system).replace("<os>", f"<os{firmware}>")
     plan = translated(xml, caps=caps, data=data).plan
     return [
         line for line in lines(plan, "blockdev", "bios", "global") if "noreboot" not in line
@@ -127,8 +133,19 @@ def test_raw_variables_need_no_format_node_on_a_new_qemu() -> None:
 def test_variables_that_are_not_named_are_kept_by_the_domains_name() -> None:
     system = "<loader readonly='yes' type='pflash'>/code</loader>"
     assert images(system, firmware="") == ["/code", "/nvram/vm_VARS.fd"]
-    qcow2 = f"{system}<nvram format='qcow2'/>"
+    qcow2 = f"{system}<nvram template='/t' templateFormat='qcow2'/>"
     assert images(qcow2, firmware="") == ["/code", "/nvram/vm_VARS.qcow2"]
+    assert '"driver":"qcow2","file":"libvirt-pflash1-storage"' in options(qcow2)[3]
+
+
+def test_variables_that_are_not_named_are_of_the_loaders_format() -> None:
+    system = "<loader readonly='yes' type='pflash' format='qcow2'>/code</loader>"
+    assert images(system, firmware="") == ["/code", "/nvram/vm_VARS.qcow2"]
+    # format= is for a file that is named.
+    raw = "<loader readonly='yes' type='pflash'>/code</loader><nvram format='qcow2'/>"
+    assert images(raw, firmware="") == ["/code", "/nvram/vm_VARS.fd"]
+    named = f"{system}<nvram format='raw'>/vars</nvram>"
+    assert '"driver":"raw","file":"libvirt-pflash1-storage"' in options(named)[3]
 
 
 def test_a_writable_loader_keeps_its_variables_itself() -> None:
@@ -145,7 +162,7 @@ def test_variables_can_be_elsewhere() -> None:
 
 def test_a_secure_loader_is_closed_to_all_but_smm() -> None:
     system = "<loader readonly='yes' secure='yes' type='pflash'>/code</loader>"
-    assert "driver=cfi.pflash01,property=secure,value=on" in options(system)
+    assert "driver=cfi.pflash01,property=secure,value=on" in options(system, inside=SMM)
 
 
 def test_the_first_that_fits_is_chosen() -> None:
@@ -165,12 +182,14 @@ def test_the_first_that_fits_is_chosen() -> None:
         ("<nvram format='qcow2'/>", "/fw/qcow2.code"),
         ("<nvram template='/fw/plain.vars'/>", "/fw/plain.code"),
         ("<loader stateless='yes'/>", "/fw/stateless.code"),
-        ("<loader>/fw/plain.code</loader>", None),
+        ("<loader>/fw/plain.code</loader>", "/fw/plain.code"),
+        ("<loader type='rom'>/fw/plain.code</loader>", None),
+        ("<loader readonly='no'/>", None),
         ("<loader type='pflash'>/fw/plain.code</loader>", "/fw/plain.code"),
     ],
 )
 def test_wishes_are_met(system: str, expected: str | None) -> None:
-    if expected is None:  # a loader without a type is a ROM, and no descriptor has it as such
+    if expected is None:  # no descriptor has it as such
         assert "there is no 'efi' firmware here" in message(system, firmware=" firmware='efi'")
     else:
         assert images(system)[0] == expected
@@ -181,6 +200,16 @@ def test_sleep_is_a_wish_too() -> None:
     pm = "<pm><suspend-to-mem enabled='yes'/></pm>"
     xml = domain(ACPI + pm).replace("<os>", "<os firmware='efi'>")
     assert '"/fw/plain.code"' in lines(translated(xml, data=data).plan, "blockdev")[0]
+    with pytest.raises(ConfigErrors, match="there is no 'efi' firmware here that fits"):
+        translated(xml.replace("suspend-to-mem", "suspend-to-disk"), data=data)
+
+
+def test_a_firmware_that_needs_smm_is_none_for_a_guest_without() -> None:
+    inside = "<features><acpi/><smm state='off'/></features>"
+    assert options("", firmware=" firmware='efi'", inside=inside)[-1] == "smm=False"
+    assert "there is no 'efi' firmware here that fits" in message(
+        "<loader secure='yes'/>", firmware=" firmware='efi'", inside=inside
+    )
 
 
 def test_a_bios_is_chosen_for_its_machine() -> None:
@@ -202,9 +231,32 @@ def test_a_known_image_brings_what_its_descriptor_says() -> None:
             "<nvram>: firmware='bios' has no variables to keep",
         ),
         (
-            "<loader>/rom</loader><nvram>/vars</nvram>",
+            "<nvram>/vars</nvram>",
             "",
-            "<nvram>: only <loader type='pflash'> has variables to keep",
+            "<nvram>: only a <loader type='pflash'> has variables to keep",
+        ),
+        (
+            "<loader stateless='no'/>",
+            " firmware='bios'",
+            "<loader>: only firmware='efi' can keep variables",
+        ),
+        (
+            (
+                "<firmware><feature name='secure-boot' enabled='no'/>"
+                "<feature name='enrolled-keys' enabled='yes'/></firmware>"
+            ),
+            " firmware='efi'",
+            "<os>: enrolled-keys needs secure-boot (enable both)",
+        ),
+        (
+            "<firmware><feature name='secure-boot'/></firmware>",
+            " firmware='efi'",
+            "<feature>: attribute 'enabled' is missing",
+        ),
+        (
+            "<loader readonly='yes' secure='yes' type='pflash'>/code</loader>",
+            "",
+            "<loader>: secure='yes' needs system management mode (<smm state='on'/>)",
         ),
         (
             "<loader stateless='yes' type='pflash'>/code</loader><nvram>/vars</nvram>",
@@ -247,8 +299,57 @@ def test_variables_are_seeded_from_their_template() -> None:
     assert translated(domain(), data=data).plan.seeds == ()
 
 
+def test_variables_on_a_device_are_there_already() -> None:
+    data = replace(host(), firmware=INSTALLED)
+    system = "<nvram type='block'><source dev='/dev/x'/></nvram>"
+    xml = domain(ACPI, system=system).replace("<os>", "<os firmware='efi'>")
+    plan = translated(xml, data=data).plan
+    assert '"driver":"host_device","filename":"/dev/x"' in lines(plan, "blockdev")[2]
+    assert plan.seeds == ()
+
+
 def test_a_template_is_copied_and_not_converted() -> None:
-    assert "a raw template can't be copied to qcow2 variables" in message(
-        "<loader readonly='yes' type='pflash'>/code</loader>"
-        "<nvram template='/t' templateFormat='raw' format='qcow2'/>"
+    system = "<loader readonly='yes' type='pflash'>/code</loader>"
+    nvram = "<nvram template='/t' templateFormat='raw' format='qcow2'>/vars</nvram>"
+    assert images(system + nvram, firmware="") == ["/code", "/vars"]
+    assert [
+        str(obstacle) for obstacle in translated(domain(ACPI, system=system + nvram)).obstacles
+    ] == [
+        (
+            "vm.xml:2: <nvram>: a raw template can't be copied to qcow2 variables "
+            "(give both one format)"
+        )
+    ]
+    both = nvram.replace("'raw'", "'qcow2'")
+    assert translated(domain(ACPI, system=system + both)).obstacles == ()
+
+
+def test_only_q35_machines_close_flash() -> None:
+    system = "<loader readonly='yes' secure='yes' type='pflash'>/code</loader>"
+    with pytest.raises(ConfigErrors, match=r"<loader>: secure='yes' is for q35 machines"):
+        translated(domain(SMM, system=system, machine="pc"))
+
+
+def test_a_rom_leaves_variables_alone() -> None:
+    assert images("<loader>/rom</loader><nvram>/vars</nvram>", firmware="") == []
+    assert options("<loader>/rom</loader><nvram>/vars</nvram>") == ["/rom", "smm=False"]
+
+
+@pytest.mark.parametrize("kind", ["", " type='pflash'"])
+def test_images_from_before_there_were_descriptors(kind: str) -> None:
+    ovmf = "/usr/share/OVMF/OVMF_CODE.fd"
+    system = f"<loader readonly='yes'{kind}>{ovmf}</loader>"
+    if not kind:  # nobody says that it is flash
+        assert options(system) == [ovmf, "smm=False"]
+        return
+    assert images(system, firmware="") == [ovmf, "/nvram/vm_VARS.fd"]
+    data = replace(host(), nvram_dir="/nvram")
+    assert translated(domain(ACPI, system=system), data=data).plan.seeds == (
+        Seed(path="/nvram/vm_VARS.fd", template="/usr/share/OVMF/OVMF_VARS.fd"),
     )
+    own = f"{system}<nvram template='/t'/>"
+    assert translated(domain(ACPI, system=own), data=data).plan.seeds == (
+        Seed(path="/nvram/vm_VARS.fd", template="/t"),
+    )
+    writable = system.replace("readonly='yes'", "readonly='no'")
+    assert images(writable, firmware="") == [ovmf]

@@ -64,16 +64,26 @@ def test_the_machine_none_has_no_cpu() -> None:
             "vm.xml:2: <boot>: dev='tape' is unknown (one of fd, hd, cdrom, network)",
         ),
         (
-            domain(system="<initrd>/initrd</initrd>"),
-            "vm.xml:2: <os>: <initrd> and <cmdline> need a <kernel> (add it)",
-        ),
-        (
             domain(system="<kernel>/k</kernel><shim>/s</shim>"),
             "vm.xml:2: <os>: this QEMU takes no <shim> (remove it)",
         ),
         (
-            domain(system="<acpi><table type='slic'/></acpi>"),
-            "vm.xml:2: <table>: there is no path",
+            domain(system="<shim>/s</shim>"),
+            "vm.xml:2: <os>: this QEMU takes no <shim> (remove it)",
+        ),
+        (
+            domain(
+                system="<acpi><table type='slic'>/a</table><table type='slic'>/b</table></acpi>"
+            ),
+            "vm.xml:2: <table>: type='slic' is there twice (one table of each type)",
+        ),
+        (
+            domain(system="<bios useserial='yes'/>"),
+            "vm.xml:2: <os>: <bios useserial='yes'/> needs a serial port (<serial>)",
+        ),
+        (
+            domain(system="<bios useserial='yes'/>", machine="none"),
+            "vm.xml:2: <os>: <bios useserial='yes'/> needs a serial port (<serial>)",
         ),
     ],
 )
@@ -113,4 +123,29 @@ def test_acpi_tables() -> None:
 
 
 def test_a_bios_on_the_serial_port_has_no_graphics() -> None:
-    assert "graphics=off" in machine(domain(system="<bios useserial='yes'/>"))
+    xml = domain(system="<bios useserial='yes'/>")
+    serial = "<serial type='null'/></devices>"
+    assert "graphics=off" in machine(xml.replace("</devices>", serial))
+
+
+def test_only_x86_has_a_bios_on_the_serial_port() -> None:
+    xml = domain(system="<bios useserial='yes'/>", arch="aarch64", machine="virt")
+    assert message(xml, "aarch64") == (
+        "vm.xml:2: <os>: only x86 guests have <bios useserial=> (remove it)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("system", "expected"),
+    [
+        ("<initrd>/i</initrd>", "<os>: <initrd> and <cmdline> need a <kernel> (add it)"),
+        ("<cmdline>c</cmdline>", "<os>: <initrd> and <cmdline> need a <kernel> (add it)"),
+        (
+            "<acpi><table type='slic'/></acpi>",
+            "<table>: there is no path (name the table's file)",
+        ),
+    ],
+)
+def test_what_can_be_written_and_not_be_started(system: str, expected: str) -> None:
+    assert list(map(str, translated(domain(system=system)).obstacles)) == [f"vm.xml:2: {expected}"]
+    assert translated(domain(system="<kernel>/k</kernel>")).obstacles == ()

@@ -100,7 +100,7 @@ class Firmware(Struct, frozen=True, kw_only=True):
         loader, nvram = node.child("loader"), node.child("nvram")
         asked = node.child("firmware")
         features = {
-            found.enum("name", _Feature): bool(found.yes_no("enabled"))
+            found.enum("name", _Feature): found.required_yes_no("enabled")
             for found in (asked.children("feature") if asked is not None else ())
         }
         return cls(
@@ -124,15 +124,30 @@ class Firmware(Struct, frozen=True, kw_only=True):
 
     def problems(self, site: Site, *, smm: bool | None) -> Iterator[ConfigError]:
         """Give what contradicts itself; *smm* is what `<smm>` says."""
+        yield from self._contradictions()
+        loader = self.loader
+        if loader is not None and loader.is_secure and not self.needs_smm:
+            yield from _secure_problems(loader.node, site, smm=smm)
+
+    def obstacles(self) -> Iterator[ConfigError]:
+        """Give what can be written and not be started."""
+        nvram = self.nvram
+        template = nvram.template_format if nvram is not None and nvram.template else None
+        if nvram is not None and template is not None and nvram.format not in (None, template):
+            yield nvram.node.error(
+                f"a {template} template can't be copied to {nvram.format} variables",
+                hint="give both one format",
+            )
+
+    def _contradictions(self) -> Iterator[ConfigError]:
+        """Give what no firmware could meet."""
+        loader = self.loader
         if self.nvram is not None:
             yield from self._nvram_problems(self.nvram)
         if self.enrolled_keys and self.secure_boot is False:
             yield self.node.error("enrolled-keys needs secure-boot", hint="enable both")
-        loader = self.loader
         if loader is None:
             return
-        if loader.is_secure and not self.needs_smm:
-            yield from _secure_problems(loader.node, site, smm=smm)
         if self.kind is FirmwareKind.BIOS and loader.is_stateless is False:
             yield loader.node.error("only firmware='efi' can keep variables")
         if self.kind is None:
@@ -153,12 +168,6 @@ class Firmware(Struct, frozen=True, kw_only=True):
             yield nvram.node.error("only a <loader type='pflash'> has variables to keep")
         elif self.loader is not None and self.loader.is_stateless:
             yield nvram.node.error("a stateless loader has no variables", hint="remove it")
-        template = nvram.template_format if nvram.template else None
-        if template is not None and nvram.format not in (None, template):
-            yield nvram.node.error(
-                f"a {template} template can't be copied to {nvram.format} variables",
-                hint="give both one format",
-            )
 
     def defaulted(self, site: Site, *, name: str, pm: Pm, smm: bool | None) -> Self:
         """Choose the firmware that was asked for, fill in where its variables are kept.
@@ -172,6 +181,8 @@ class Firmware(Struct, frozen=True, kw_only=True):
         Raises:
             ConfigError: no descriptor fits.
         """
+        if any(self._contradictions()):
+            return self  # to be refused for what is wrong, and not for want of a firmware
         chosen = self
         if self.kind is not None or self.is_pflash:
             found = choose(site, self._wish(pm, smm=smm))

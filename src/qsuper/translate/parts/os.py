@@ -51,6 +51,14 @@ class Kernel(Struct, frozen=True, kw_only=True):
     shim: str = ""
 
 
+class AcpiTable(Struct, frozen=True):
+    """`<acpi><table>`: a file that the guest gets among its ACPI tables."""
+
+    node: Node
+    kind: TableType
+    path: str
+
+
 class Os(Struct, frozen=True, kw_only=True):
     """What stands in `<os>`."""
 
@@ -69,8 +77,7 @@ class Os(Struct, frozen=True, kw_only=True):
     uses_serial: bool = False
     """The BIOS talks on the serial port."""
     kernel: Kernel = Kernel()
-    tables: tuple[tuple[TableType, str], ...] = ()
-    """ACPI tables: type and file."""
+    tables: tuple[AcpiTable, ...] = ()
 
     @property
     def has_firmware(self) -> bool:
@@ -161,8 +168,12 @@ class Os(Struct, frozen=True, kw_only=True):
 
     def obstacles(self) -> Iterator[ConfigError]:
         """Give what can be written and not be started."""
+        yield from self.firmware.obstacles()
         if not self.kernel.image and (self.kernel.initrd or self.kernel.cmdline):
             yield self.node.error("<initrd> and <cmdline> need a <kernel>", hint="add it")
+        for table in self.tables:
+            if not table.path:
+                yield table.node.error("there is no path", hint="name the table's file")
 
     def firmware_options(self, site: Site) -> Iterator[Option]:
         """Give the pflash block nodes; they stand first."""
@@ -217,9 +228,9 @@ class Os(Struct, frozen=True, kw_only=True):
         for name, value in words.items():
             if value:
                 yield Option.word(name, value)
-        for kind, path in self.tables:
-            signature = None if kind is TableType.RAW else kind.upper()
-            yield Option.keyed("acpitable", {"sig": signature, "file": path})
+        for table in self.tables:
+            signature = None if table.kind is TableType.RAW else table.kind.upper()
+            yield Option.keyed("acpitable", {"sig": signature, "file": table.path})
 
     def _machine(self, caps: Caps) -> Machine:
         name = self.machine or next((name for name in _PREFERRED if caps.machine(name)), None)
@@ -256,13 +267,15 @@ def _kernel(node: Node) -> Kernel:
     )
 
 
-def _tables(node: Node) -> Iterator[tuple[TableType, str]]:
+def _tables(node: Node) -> Iterator[AcpiTable]:
     acpi = node.child("acpi")
+    seen: set[TableType] = set()
     for table in acpi.children("table") if acpi is not None else ():
-        path = table.file_text()
         kind = table.enum("type", TableType)
-        if path:
-            yield kind, path
+        if kind in seen:
+            raise table.error(f"type='{kind}' is there twice", hint="one table of each type")
+        seen.add(kind)
+        yield AcpiTable(table, kind, table.file_text())
 
 
 def _like(name: str, caps: Caps) -> list[str]:

@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from typing import Final
 
+import pytest
+
 from qsuper.caps import Caps, Machine, Schema
+from qsuper.errors import ConfigError, ConfigErrors
 from qsuper.plan import LaunchPlan
 from qsuper.translate.model import Translation
 from qsuper.translate.node import parse_xml
@@ -18,6 +21,7 @@ _MACHINES: Final[Mapping[str, tuple[Machine, ...]]] = {
             default_cpu="qemu64-x86_64-cpu",
             default_ram_id="pc.ram",
             max_cpus=255,
+            numa_mem=False,
             acpi=True,
         ),
         Machine(
@@ -26,6 +30,14 @@ _MACHINES: Final[Mapping[str, tuple[Machine, ...]]] = {
             default_cpu="qemu64-x86_64-cpu",
             default_ram_id="pc.ram",
             max_cpus=4096,
+            numa_mem=False,
+            acpi=True,
+        ),
+        Machine(
+            name="pc-q35-4.2",
+            default_cpu="qemu64-x86_64-cpu",
+            default_ram_id="pc.ram",
+            max_cpus=288,
             acpi=True,
         ),
         Machine(name="isapc", default_cpu="486-i386-cpu", default_ram_id="pc.ram", acpi=False),
@@ -38,6 +50,7 @@ _MACHINES: Final[Mapping[str, tuple[Machine, ...]]] = {
             default_cpu="cortex-a15-arm-cpu",
             default_ram_id="mach-virt.ram",
             max_cpus=512,
+            numa_mem=False,
             acpi=True,
         ),
         Machine(name="vexpress-a9", default_cpu="cortex-a9-arm-cpu", max_cpus=4),
@@ -134,6 +147,14 @@ def translated(
     """Translate *xml*, on the emulator and host of this module unless others are given."""
     root = parse_xml(xml.encode(), "vm.xml", "/vms")
     return translate(root, caps or emulator(arch), data or host(arch))
+
+
+def messages(xml: str, *, arch: str = "x86_64") -> list[str]:
+    """Give what is said of *xml*, which is wrong."""
+    with pytest.raises((ConfigError, ConfigErrors)) as caught:
+        translated(xml, arch=arch)
+    several = caught.value.errors if isinstance(caught.value, ConfigErrors) else [caught.value]
+    return [str(error) for error in several]
 
 
 def lines(plan: LaunchPlan, *names: str) -> list[str]:

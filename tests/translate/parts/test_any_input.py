@@ -17,7 +17,7 @@ RICH: Final = domain(
     "<source type='memfd'/><access mode='shared'/><allocation mode='immediate' threads='2'/>"
     "</memoryBacking><numatune><memory mode='strict' nodeset='0-1'/>"
     "<memnode cellid='0' mode='preferred' nodeset='1'/></numatune>"
-    "<iothreads>2</iothreads><iothreadids><iothread id='4' thread_pool_min='1'>"
+    "<iothreads>2</iothreads><iothreadids><iothread id='4' thread_pool_min='1' thread_pool_max='2'>"
     "<poll max='1' grow='2' shrink='3'/></iothread></iothreadids>"
     "<sysinfo type='smbios'><bios><entry name='date'>01/01/2020</entry></bios></sysinfo>"
     "<sysinfo type='fwcfg'><entry name='opt/a'>text</entry></sysinfo>"

@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from qsuper.errors import ConfigError, ConfigErrors
-from tests.support.grounds import domain, emulator, host, lines, translated
+from tests.support.grounds import domain, emulator, host, lines, messages, translated
 
 
 def rtc(clock: str) -> list[str]:
@@ -23,7 +23,7 @@ def message(clock: str) -> str:
         ("", "base=utc"),
         ("<clock offset='utc'/>", "base=utc"),
         ("<clock offset='localtime'/>", "base=localtime"),
-        ("<clock offset='variable' adjustment='0'/>", "base=utc"),
+        ("<clock offset='variable' adjustment='0'/>", "base=2001-09-09T01:46:40"),
         ("<clock offset='variable' adjustment='-40'/>", "base=2001-09-09T01:46:00"),
         (
             "<clock offset='variable' adjustment='20' basis='localtime'/>",
@@ -65,10 +65,15 @@ def test_a_pit_that_catches_up_is_kvms_own() -> None:
     assert not [line for line in lines(plan, "global") if "kvm-pit" in line]
 
 
-def test_timers_of_another_architecture() -> None:
-    xml = domain("<clock><timer name='kvmclock'/></clock>", arch="aarch64", machine="virt")
-    with pytest.raises(ConfigErrors, match="only x86 guests have 'kvmclock'"):
+@pytest.mark.parametrize("name", ["kvmclock", "hypervclock", "tsc", "hpet"])
+def test_timers_of_another_architecture(name: str) -> None:
+    clock = f"<clock><timer name='{name}' present='yes'/></clock>"
+    xml = domain(clock, arch="aarch64", machine="virt")
+    with pytest.raises(ConfigErrors, match=f"<timer>: only x86 guests have '{name}' "):
         translated(xml, arch="aarch64")
+    unsaid = translated(xml.replace(" present='yes'", ""), arch="aarch64").plan
+    assert lines(unsaid, "cpu") == ["cortex-a15"]
+    assert translated(xml.replace("'yes'", "'no'"), arch="aarch64").notices == ()
 
 
 @pytest.mark.parametrize(("present", "expected"), [("yes", ",hpet=on,"), ("no", ",hpet=off,")])
@@ -95,8 +100,78 @@ def test_the_hpet_is_the_machines(present: str, expected: str) -> None:
         ),
         ("<clock><timer name='rtc' track='boot'/></clock>", "track='boot' is not supported"),
         ("<clock><timer name='platform'/></clock>", "timer 'platform' is not supported"),
-        ("<clock><timer name='armvtimer'/></clock>", "only ARM guests have it"),
+        (
+            "<clock><timer name='armvtimer'/></clock>",
+            "<timer>: only KVM's ARM guests of machine 'virt' have it (remove it)",
+        ),
     ],
 )
 def test_what_is_wrong_is_said(clock: str, expected: str) -> None:
     assert expected in message(clock)
+
+
+@pytest.mark.parametrize(
+    ("clock", "expected"),
+    [
+        (
+            "<timer name='rtc' frequency='10'/>",
+            "<timer>: timer 'rtc' has no frequency= (remove it)",
+        ),
+        ("<timer name='rtc' mode='native'/>", "<timer>: timer 'rtc' has no mode= (remove it)"),
+        ("<timer name='pit' track='guest'/>", "<timer>: timer 'pit' has no track= (remove it)"),
+        (
+            "<timer name='kvmclock' tickpolicy='catchup'/>",
+            "<timer>: timer 'kvmclock' has no tickpolicy (remove it)",
+        ),
+        (
+            "<timer name='tsc' mode='x'/>",
+            ("<timer>: mode='x' is unknown (one of auto, native, emulate, paravirt, smpsafe)"),
+        ),
+        (
+            "<timer name='rtc' tickpolicy='delay'><catchup threshold='1'/></timer>",
+            "<catchup>: it goes with tickpolicy='catchup' (remove it)",
+        ),
+        (
+            "<timer name='rtc' tickpolicy='catchup'><catchup slew='x'/></timer>",
+            "<catchup>: slew='x' is not a number",
+        ),
+    ],
+)
+def test_timers_that_are_wrong(clock: str, expected: str) -> None:
+    assert messages(domain(f"<clock>\n{clock}</clock>")) == [f"vm.xml:4: {expected}"]
+
+
+@pytest.mark.parametrize(
+    ("clock", "expected"),
+    [
+        ("<clock offset='utc' adjustment='5'/>", "base=2001-09-09T01:46:45"),
+        ("<clock offset='localtime' adjustment='5'/>", "base=2001-09-09T02:46:45"),
+        ("<clock offset='utc' adjustment='reset'/>", "base=utc"),
+        (
+            (
+                "<clock><timer name='rtc' tickpolicy='catchup'>"
+                "<catchup threshold='1' slew='2' limit='3'/></timer></clock>"
+            ),
+            "base=utc,driftfix=slew",
+        ),
+        ("<clock><timer name='tsc' mode='native'/></clock>", "base=utc"),
+    ],
+)
+def test_clocks_that_are_right(clock: str, expected: str) -> None:
+    translation = translated(domain(clock))
+    assert lines(translation.plan, "rtc") == [expected]
+    assert translation.notices == ()
+
+
+def test_arms_timer() -> None:
+    clock = "<clock><timer name='armvtimer' tickpolicy='discard'/></clock>"
+    xml = domain(clock, kind="kvm", arch="aarch64", machine="virt")
+    assert translated(xml, arch="aarch64").notices == ()
+    absent = xml.replace("discard'", "discard' present='no'")
+    assert messages(absent, arch="aarch64") == [
+        "vm.xml:3: <timer>: it can't be switched off (remove present=)"
+    ]
+    elsewhere = xml.replace("virt'", "vexpress-a9'")
+    assert messages(elsewhere, arch="aarch64") == [
+        "vm.xml:3: <timer>: only KVM's ARM guests of machine 'virt' have it (remove it)"
+    ]

@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from qsuper.errors import ConfigError, ConfigErrors
-from tests.support.grounds import domain, emulator, host, lines, translated
+from tests.support.grounds import domain, emulator, host, lines, messages, translated
 
 
 def cpu(inside: str = "", *, kind: str = "qemu", arch: str = "x86_64", machine: str = "q35") -> str:
@@ -30,6 +30,7 @@ def test_kvm_on_arm_takes_what_qemu_takes() -> None:
 
 
 def test_topology_alone_chooses_no_model() -> None:
+    assert cpu("<cpu mode='custom'/>") == "qemu64"
     assert cpu("<cpu><topology sockets='1' cores='1' threads='1'/></cpu>") == "qemu64"
 
 
@@ -37,7 +38,8 @@ def test_the_whole_host_under_kvm_and_the_most_without() -> None:
     assert cpu("<cpu mode='host-passthrough'/>", kind="kvm") == "host,migratable=on"
     off = "<cpu mode='host-passthrough' migratable='off'/>"
     assert cpu(off, kind="kvm") == "host,migratable=off"
-    assert cpu("<cpu mode='maximum'/>") == "max,migratable=on"
+    assert cpu("<cpu mode='maximum'/>") == "max"
+    assert cpu("<cpu mode='maximum' migratable='on'/>") == "max,migratable=on"
 
 
 def test_a_host_model_is_every_feature_of_the_best_cpu() -> None:
@@ -107,7 +109,7 @@ def test_sve_lengths_need_sve() -> None:
         ("<features><hyperv mode='passthrough'/></features>", "qemu64,hv-passthrough=on"),
         (
             "<cpu mode='maximum'><cache mode='emulate' level='3'/></cpu>",
-            "max,migratable=on,l3-cache=on,host-cache-info=off",
+            "max,l3-cache=on,host-cache-info=off",
         ),
         (
             "<cpu><model>Haswell</model><cache mode='emulate' level='3'/></cpu>",
@@ -115,11 +117,23 @@ def test_sve_lengths_need_sve() -> None:
         ),
         (
             "<cpu mode='maximum'><maxphysaddr mode='passthrough' limit='39'/></cpu>",
-            "max,migratable=on,host-phys-bits=on,host-phys-bits-limit=39",
+            "max,host-phys-bits=on,host-phys-bits-limit=39",
         ),
         (
             "<cpu><model>Haswell</model><maxphysaddr mode='emulate' bits='42'/></cpu>",
             "Haswell,phys-bits=42",
+        ),
+        (
+            "<cpu mode='maximum'><cache mode='disable'/></cpu>",
+            "max,l3-cache=off,host-cache-info=off",
+        ),
+        (
+            "<cpu><model>Haswell</model><maxphysaddr mode='emulate' bits='0'/></cpu>",
+            "Haswell,host-phys-bits=off",
+        ),
+        (  # how many is QEMU's to say, but not the host's
+            "<cpu><model>Haswell</model><maxphysaddr mode='emulate'/></cpu>",
+            "Haswell,host-phys-bits=off",
         ),
         (
             "<cpu><model vendor_id='GenuineIntel'>Haswell</model></cpu>",
@@ -139,8 +153,8 @@ def test_what_is_added(inside: str, expected: str) -> None:
             "vm.xml:3: <cpu>: mode='host-passthrough' needs KVM (mode='maximum')",
         ),
         (
-            "<cpu mode='custom'/>",
-            "vm.xml:3: <cpu>: mode='custom' needs a <model> (qemu-system-... -cpu help)",
+            "<cpu mode='custom'><feature name='avx2'/></cpu>",
+            "vm.xml:3: <cpu>: features need a <model> (qemu-system-... -cpu help)",
         ),
         (
             "<cpu><model>a,b</model></cpu>",
@@ -167,8 +181,20 @@ def test_what_is_added(inside: str, expected: str) -> None:
             "vm.xml:3: <cache>: mode='passthrough' needs the host's CPU (host-passthrough)",
         ),
         (
-            "<cpu><model>a</model><maxphysaddr mode='emulate'/></cpu>",
-            "vm.xml:3: <maxphysaddr>: attribute 'bits' is missing (such as bits='42')",
+            "<cpu><model>a</model><maxphysaddr mode='emulate' bits='4' limit='4'/></cpu>",
+            "vm.xml:3: <maxphysaddr>: mode='emulate' has no limit (remove limit=)",
+        ),
+        (
+            "<cpu mode='maximum'><maxphysaddr mode='passthrough' bits='4'/></cpu>",
+            "vm.xml:3: <maxphysaddr>: mode='passthrough' has no bits (remove bits=)",
+        ),
+        (
+            "<cpu mode='maximum'><cache mode='disable' level='3'/></cpu>",
+            "vm.xml:3: <cache>: mode='disable' has no level (remove level=)",
+        ),
+        (
+            "<cpu><model>a</model><maxphysaddr mode='emulate' bits='65'/></cpu>",
+            "vm.xml:3: <maxphysaddr>: bits='65' is out of range (0..64)",
         ),
         (
             "<cpu><model vendor_id='short'>a</model></cpu>",
@@ -192,8 +218,19 @@ def test_a_forced_accelerator_takes_the_most_for_the_host() -> None:
 
 def test_an_emulator_that_can_not_switch_migratability_is_not_asked_to() -> None:
     caps = replace(emulator(), props={})
-    plan = translated(domain("<cpu mode='maximum'/>"), caps=caps).plan
-    assert lines(plan, "cpu") == ["max"]
+    xml = domain("<cpu mode='maximum' migratable='on'/>")
+    assert lines(translated(xml, caps=caps).plan, "cpu") == ["max"]
+    xml = domain("<cpu mode='host-passthrough' migratable='on'/>", kind="kvm")
+    with pytest.raises(ConfigErrors, match=r"<cpu>: this QEMU knows no migratable= \(remove it\)"):
+        translated(xml, caps=caps)
+
+
+def test_a_least_cpu_is_no_more_than_its_model() -> None:
+    translation = translated(domain("<cpu match='minimum'><model>Haswell</model></cpu>"))
+    assert lines(translation.plan, "cpu") == ["Haswell"]
+    assert [str(notice) for notice in translation.notices] == [
+        "vm.xml:3: <cpu>: match='minimum' adds nothing of the host's to the model"
+    ]
 
 
 def test_what_the_emulator_does_not_have_is_said() -> None:
@@ -202,3 +239,66 @@ def test_what_the_emulator_does_not_have_is_said() -> None:
         translated(domain("<cpu><model>Haswell</model></cpu>"), caps=caps)
     with pytest.raises(ConfigErrors, match="mode='host-model' can't be made out"):
         translated(domain("<cpu mode='host-model'/>"), caps=caps)
+
+
+@pytest.mark.parametrize(
+    ("inside", "expected"),
+    [
+        ("<cpu><vendor>Intel</vendor></cpu>", "<vendor> needs a <model> (remove it)"),
+        (
+            "<cpu mode='maximum'><vendor>Intel</vendor></cpu>",
+            "<vendor> needs a <model> (remove it)",
+        ),
+        (
+            "<cpu mode='maximum' deprecated_features='on'/>",
+            "only s390x CPUs have deprecated_features= (remove it)",
+        ),
+        ("<cpu check='x'/>", "check='x' is unknown (one of none, partial, full)"),
+        (
+            "<cpu migratable='on'><model>Haswell</model></cpu>",
+            "migratable= is for the host's own CPU (host-passthrough)",
+        ),
+        (
+            "<cpu mode='host-model' migratable='on'/>",
+            "migratable= is for the host's own CPU (host-passthrough)",
+        ),
+        (
+            "<cpu mode='custom'><feature name='avx2' policy='disable'/></cpu>",
+            "features need a <model> (qemu-system-... -cpu help)",
+        ),
+    ],
+)
+def test_cpus_that_are_wrong(inside: str, expected: str) -> None:
+    assert messages(domain(inside)) == [f"vm.xml:3: <cpu>: {expected}"]
+
+
+def test_a_replacement_is_allowed_or_forbidden() -> None:
+    assert messages(domain("<cpu><model fallback='x'>Haswell</model></cpu>")) == [
+        "vm.xml:3: <model>: fallback='x' is unknown (one of allow, forbid)"
+    ]
+
+
+def test_lengths_of_vectors_and_no_vectors() -> None:
+    features = "<feature name='sve256' policy='{}'/><feature name='sve' policy='{}'/>"
+    cpu = f"<cpu mode='maximum'>{features}</cpu>"
+    arm = {"arch": "aarch64", "machine": "virt"}
+    assert messages(domain(cpu.format("require", "disable"), **arm), arch="aarch64") == [
+        "vm.xml:3: <cpu>: there are vector lengths, and no SVE (remove them)"
+    ]
+    off = "<cpu mode='maximum'><feature name='sve256' policy='disable'/></cpu>"
+    assert lines(translated(domain(off, **arm), arch="aarch64").plan, "cpu") == [
+        "max,sve256=off,sve=on"
+    ]
+
+
+def test_switches_of_a_cpu_that_is_not_known() -> None:
+    inside = "<features><pmu state='off'/></features>"
+    xml = domain(inside, kind="kvm", arch="aarch64", machine="virt")
+    assert messages(xml, arch="aarch64") == [
+        (
+            "vm.xml:3: <features>: what is switched in the CPU needs a <cpu> that says which "
+            "(<cpu mode=>)"
+        )
+    ]
+    named = xml.replace("<features>", "<cpu mode='host-passthrough'/><features>")
+    assert lines(translated(named, arch="aarch64").plan, "cpu") == ["host,pmu=off"]

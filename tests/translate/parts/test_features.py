@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from qsuper.errors import ConfigError, ConfigErrors
-from tests.support.grounds import domain, emulator, host, lines, translated
+from tests.support.grounds import domain, emulator, host, lines, messages, translated
 
 
 def features(inside: str, *names: str, kind: str = "qemu", arch: str = "x86_64") -> list[str]:
@@ -25,6 +25,7 @@ def message(inside: str, machine: str = "q35") -> str:
         ("<vmport state='off'/>", "vmport=off"),
         ("<smm state='on'/>", "smm=on"),
         ("<smm/>", "smm=on"),
+        ("<ioapic/><smm/>", "usb=off,smm=on"),
         ("<ioapic driver='qemu'/>", "kernel_irqchip=split"),
         ("<ioapic driver='kvm'/>", "kernel_irqchip=on"),
         ("<ps2 state='off'/>", "i8042=off"),
@@ -82,7 +83,7 @@ def test_an_emulator_that_does_not_say_which_machines_have_acpi() -> None:
 
 
 def test_what_means_nothing_to_qemu_is_no_trouble() -> None:
-    translation = translated(domain("<features><pae/><hap/><privnet/><apic/></features>"))
+    translation = translated(domain("<features><pae/><hap/><privnet/><apic/><xen/></features>"))
     assert translation.notices == ()
 
 
@@ -94,7 +95,6 @@ def test_what_means_nothing_to_qemu_is_no_trouble() -> None:
         ("<gic version='none'/>", "<gic>: version='none' is unknown"),
         ("<aia value='aplic'/>", "machine 'pc-q35-10.0' has no <aia> to switch"),
         ("<htm state='on'/>", "<htm>: only pseries guests have it"),
-        ("<xen/>", "<xen>: only Xen guests have it"),
         ("<ps2 state='off'/><vmport state='on'/>", "<vmport> needs the <ps2> controller"),
         ("<smm><tseg unit='KiB'>12345</tseg></smm>", "<tseg>: the size is no whole number of MiB"),
         ("<tcg><tb-cache>1</tb-cache></tcg>", "<tb-cache>: the size is no whole number of MiB"),
@@ -116,16 +116,21 @@ def test_what_is_wrong_is_said(inside: str, expected: str) -> None:
     assert expected in message(f"<features>{inside}</features>")
 
 
-def test_only_q35_has_smm() -> None:
+def test_only_q35_gives_smm_memory() -> None:
     assert "only q35 machines have <tseg>" in message(
         "<features><smm><tseg unit='MiB'>1</tseg></smm></features>", machine="pc"
     )
-    assert "has no <smm> to switch" in message("<features><smm/></features>", machine="pc")
+    no_memory = "<features><smm state='off'><tseg unit='MiB'>1</tseg></smm></features>"
+    assert lines(translated(domain(no_memory, machine="pc")).plan, "machine")
 
 
-def test_smm_can_be_off_on_any_pc() -> None:
-    plan = translated(domain("<features><smm state='off'/></features>", machine="pc")).plan
-    assert ",smm=off," in lines(plan, "machine")[0]
+@pytest.mark.parametrize(("smm", "expected"), [("<smm/>", "on"), ("<smm state='off'/>", "off")])
+def test_any_pc_has_smm(smm: str, expected: str) -> None:
+    plan = translated(domain(f"<features>{smm}</features>", machine="pc")).plan
+    assert f",smm={expected}," in lines(plan, "machine")[0]
+    xml = domain(f"<features>{smm}</features>", arch="aarch64", machine="virt")
+    with pytest.raises(ConfigErrors, match=r"machine 'virt-10\.0' has no <smm> to switch"):
+        translated(xml, arch="aarch64")
 
 
 @pytest.mark.parametrize(("machine", "driver"), [("q35", "ICH9-LPC"), ("pc", "PIIX4_PM")])
@@ -140,3 +145,42 @@ def test_a_board_without_sleep_states() -> None:
     xml = domain("<pm><suspend-to-mem enabled='no'/></pm>", arch="aarch64", machine="virt")
     with pytest.raises(ConfigErrors, match=r"machine 'virt-10\.0' has no sleep states to switch"):
         translated(xml, arch="aarch64")
+
+
+@pytest.mark.parametrize(
+    ("inside", "expected"),
+    [
+        ("<foo/>", "<foo>: unknown (one of acpi, apic, ioapic, "),
+        ("<htm state='off'/>", "<htm>: only pseries guests have it (remove it)"),
+        ("<ibs value='broken'/>", "<ibs>: only pseries guests have it (remove it)"),
+        ("<hyperv><foo state='on'/></hyperv>", "<foo>: unknown (one of relaxed, vapic, "),
+        ("<hyperv><relaxed/></hyperv>", "<relaxed>: attribute 'state' is missing (on or off)"),
+        ("<hyperv mode='x'/>", "<hyperv>: mode='x' is unknown (one of "),
+        ("<kvm><foo state='on'/></kvm>", "<foo>: unknown (one of hidden, hint-dedicated, "),
+        ("<kvm><hidden/></kvm>", "<hidden>: attribute 'state' is missing (on or off)"),
+        ("<ioapic driver='x'/>", "<ioapic>: driver='x' is unknown (one of kvm, qemu)"),
+    ],
+)
+def test_features_that_are_wrong(inside: str, expected: str) -> None:
+    (message,) = messages(domain(f"<features>\n{inside}</features>"))
+    assert message.startswith(f"vm.xml:4: {expected}")
+
+
+def test_what_only_x86_has() -> None:
+    inside = "<features><apic eoi='on'/></features>"
+    xml = domain(inside, arch="aarch64", machine="virt")
+    assert messages(xml, arch="aarch64") == [
+        "vm.xml:3: <features>: machine 'virt-10.0' has no <apic eoi=> to switch (remove it)"
+    ]
+    plan = translated(xml.replace(" eoi='on'", ""), arch="aarch64").plan
+    assert lines(plan, "cpu") == ["cortex-a15"]
+
+
+def test_the_hosts_gic_can_be_written_and_not_started_without_kvm() -> None:
+    xml = domain("<features><gic version='host'/></features>", arch="aarch64", machine="virt")
+    translation = translated(xml, arch="aarch64")
+    assert [str(obstacle) for obstacle in translation.obstacles] == [
+        "vm.xml:3: <gic>: version='host' needs KVM (2 or 3)"
+    ]
+    kvm = translated(xml.replace("type='qemu'", "type='kvm'"), arch="aarch64")
+    assert kvm.obstacles == ()

@@ -25,7 +25,6 @@ def test_smbios_tables() -> None:
         "<entry name='date'>02/28/2020</entry></bios>"
         "<system><entry name='serial'>x=y</entry></system>"
         "<baseBoard><entry name='asset'>1</entry></baseBoard>"
-        "<baseBoard><entry name='asset'>2</entry></baseBoard>"
         "<chassis><entry name='sku'>s</entry></chassis>"
         "<oemStrings><entry>one, two</entry><entry>three</entry></oemStrings></sysinfo>"
     )
@@ -33,11 +32,65 @@ def test_smbios_tables() -> None:
         "type=0,vendor=A,, B,date=02/28/2020",
         "type=1,serial=x=y",
         "type=2,asset=1",
-        "type=2,asset=2",
-        "type=3,sku=s",
+        "type=3,manufacturer=,sku=s",
         "type=11,value=one,, two,value=three",
     ]
     assert options(inside, "smbios") == []
+
+
+def test_the_first_of_several_tables_counts() -> None:
+    inside = "".join(
+        f"<{tag}>{entry}1</entry></{tag}><{tag}>{entry}2</entry></{tag}>"
+        for tag, entry in (
+            ("system", "<entry name='serial'>"),
+            ("chassis", "<entry name='asset'>"),
+            ("oemStrings", "<entry>"),
+        )
+    )
+    sysinfo = f"<sysinfo type='smbios'>{inside}</sysinfo>"
+    assert options(sysinfo, "smbios", system="<smbios mode='sysinfo'/>") == [
+        "type=1,serial=1",
+        "type=3,manufacturer=,asset=1",
+        "type=11,value=1",
+    ]
+
+
+def test_the_first_of_several_elements_has_the_tables() -> None:
+    inside = "".join(
+        f"<sysinfo type='smbios'><system><entry name='serial'>{number}</entry></system></sysinfo>"
+        f"<sysinfo type='fwcfg'><entry name='opt/{number}'>x</entry></sysinfo>"
+        for number in (1, 2)
+    )
+    assert options(inside, "smbios", "fw_cfg", system="<smbios mode='sysinfo'/>") == [
+        "type=1,serial=1",
+        "name=opt/1,string=x",
+        "name=opt/2,string=x",
+    ]
+
+
+def test_a_second_board_is_no_trouble_where_the_tables_are_not_used() -> None:
+    board = "<baseBoard><entry name='asset'>1</entry></baseBoard>"
+    assert options(f"<sysinfo type='smbios'>{board}{board}</sysinfo>", "smbios") == []
+
+
+def test_tables_may_be_empty() -> None:
+    empty = "<sysinfo type='smbios'/>"
+    assert options(empty, "smbios", system="<smbios mode='sysinfo'/>") == []
+    assert options(empty, "smbios", system="<smbios/>") == []
+
+
+@pytest.mark.parametrize("date", ["1/2/99", "02/31/2020", "1/1/0", "12/31/1900"])
+def test_dates_of_a_bios(date: str) -> None:
+    inside = f"<sysinfo type='smbios'><bios><entry name='date'>{date}</entry></bios></sysinfo>"
+    assert options(inside, "smbios", system="<smbios mode='sysinfo'/>") == [f"type=0,date={date}"]
+
+
+@pytest.mark.parametrize(
+    "date", ["x", "1/2", "13/1/20", "0/1/20", "1/32/20", "1/0/20", "1/2/123", "1/2/1899"]
+)
+def test_what_is_no_date(date: str) -> None:
+    inside = f"<sysinfo type='smbios'><bios><entry name='date'>{date}</entry></bios></sysinfo>"
+    assert message(inside) == f"vm.xml:3: <bios>: date '{date}' is none (mm/dd/yyyy)"
 
 
 def test_firmware_configuration() -> None:
@@ -65,12 +118,18 @@ def test_a_generation_is_given_or_new_each_time() -> None:
             "<bios>: date '2020-02-28' is none (mm/dd/yyyy)",
         ),
         (
-            "<cputune><vcpusched vcpus='0-1'/><vcpusched vcpus='1'/></cputune>",
+            (
+                "<vcpu>2</vcpu><cputune><vcpusched vcpus='0-1' scheduler='batch'/>"
+                "<vcpusched vcpus='1' scheduler='batch'/></cputune>"
+            ),
             "",
-            "<vcpusched>: CPU 1 is scheduled twice",
+            "<vcpusched>: CPU 1 is scheduled twice (name it once)",
         ),
         (
-            "<iothreads>1</iothreads><cputune><iothreadsched iothreads='1-2'/></cputune>",
+            (
+                "<iothreads>1</iothreads><cputune>"
+                "<iothreadsched iothreads='1-2' scheduler='batch'/></cputune>"
+            ),
             "",
             "<iothreadsched>: there is no I/O thread 2",
         ),
@@ -157,7 +216,7 @@ def test_numbers_of_cpus(inside: str, expected: str) -> None:
 
 def test_pluggable_cpus_are_plugged_in_by_their_order() -> None:
     inside = (
-        "<vcpu>4</vcpu><vcpus><vcpu id='0' enabled='yes' hotpluggable='no'/>"
+        "<vcpu>4</vcpu><vcpus><vcpu id='0' enabled='yes' hotpluggable='no' order='1'/>"
         "<vcpu id='1' enabled='yes' hotpluggable='yes' order='3'/>"
         "<vcpu id='2' enabled='no' hotpluggable='yes'/>"
         "<vcpu id='3' enabled='yes' hotpluggable='yes' order='2'/></vcpus>"
@@ -241,7 +300,9 @@ def test_what_makes_no_difference_is_passed_over() -> None:
 
 
 def test_an_entry_that_nobody_knows_is_no_error() -> None:
-    inside = "<sysinfo type='smbios'><system><entry name='colour'>x</entry></system></sysinfo>"
+    entries = "<entry name='colour'>x</entry>\n<entry>y</entry>"
+    inside = f"<sysinfo type='smbios'><system>{entries}</system></sysinfo>"
     assert [str(notice) for notice in translated(domain(inside)).notices] == [
-        "vm.xml:3: <entry>: name='colour' is unknown and has no effect"
+        "vm.xml:3: <entry>: name='colour' is unknown and has no effect",
+        "vm.xml:4: <entry>: without name= it has no effect",
     ]

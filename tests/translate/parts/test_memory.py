@@ -130,6 +130,62 @@ def test_cells_have_memory_of_their_own() -> None:
     assert "memory-backend=" not in lines(plan, "machine")[0]
 
 
+def test_cells_of_an_old_machine_have_sizes() -> None:
+    plan = translated(domain(TWO_CELLS.format(first=""), machine="pc-q35-4.2")).plan
+    assert lines(plan, "m", "object", "numa") == [
+        "size=33792k",
+        "node,nodeid=0,cpus=0-1,cpus=3,mem=16",
+        "node,nodeid=1,cpus=2,mem=17",
+    ]
+    assert "memory-backend=" not in lines(plan, "machine")[0]
+
+
+@pytest.mark.parametrize(
+    ("inside", "expected"),
+    [
+        ("<allocation mode='immediate'/>", ["mem-prealloc"]),
+        ("<hugepages/>", ["mem-prealloc", "mem-path /mnt/huge/-1-vm"]),
+    ],
+)
+def test_cells_of_an_old_machine_are_backed_all_alike(inside: str, expected: list[str]) -> None:
+    xml = domain(
+        TWO_CELLS.format(first="") + f"<memoryBacking>{inside}</memoryBacking>",
+        machine="pc-q35-4.2",
+    )
+    plan = translated(xml).plan
+    found = [option for option in plan.options if option.name in ("mem-prealloc", "mem-path")]
+    assert [" ".join(option.argv()).removeprefix("-") for option in found] == expected
+    assert lines(plan, "object") == []
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        "<memoryBacking><access mode='shared'/></memoryBacking>",
+        "<memoryBacking><source type='memfd'/></memoryBacking>",
+        "<memoryBacking><source type='file'/></memoryBacking>",
+        "<memoryBacking><hugepages><page size='2048' nodeset='1'/></hugepages></memoryBacking>",
+        "<numatune><memnode cellid='1' mode='strict' nodeset='0'/></numatune>",
+    ],
+)
+def test_what_needs_objects_makes_them_on_an_old_machine_too(inside: str) -> None:
+    plan = translated(domain(TWO_CELLS.format(first="") + inside, machine="pc-q35-4.2")).plan
+    assert [line.rpartition(",")[2] for line in lines(plan, "numa")] == [
+        "memdev=ram-node0",
+        "memdev=ram-node1",
+    ]
+    assert len(lines(plan, "object")) == 2
+
+
+def test_an_old_machine_can_not_bind_its_cells() -> None:
+    inside = TWO_CELLS.format(first="") + "<numatune><memory nodeset='0'/></numatune>"
+    translation = translated(domain(inside, machine="pc-q35-4.2"))
+    assert lines(translation.plan, "object") == []
+    assert [str(notice) for notice in translation.notices] == [
+        "vm.xml:3: <memory>: no effect: machine 'pc-q35-4.2' can't have it for all cells at once"
+    ]
+
+
 def test_a_cell_can_be_shared_alone() -> None:
     first, second = objects(TWO_CELLS.format(first=" memAccess='shared' discard='yes'"))
     assert '"memory-backend-file"' in first

@@ -93,7 +93,12 @@ class Timer(Struct, frozen=True, kw_only=True):
 
 
 _TRACKS: Final = {Track.GUEST: "vm", Track.WALL: "host", Track.REALTIME: "rt"}
-_X86_TIMERS: Final = (TimerName.TSC, TimerName.KVMCLOCK, TimerName.HYPERVCLOCK)
+_X86_TIMERS: Final = (
+    TimerName.TSC,
+    TimerName.HPET,
+    TimerName.KVMCLOCK,
+    TimerName.HYPERVCLOCK,
+)
 _PARAVIRTUAL: Final = (TimerName.KVMCLOCK, TimerName.HYPERVCLOCK)
 _NOTHING: Final = frozenset[TickPolicy]()
 _POLICIES: Final = {
@@ -300,5 +305,6 @@ def _timer_problems(timer: Timer, site: Site) -> Iterator[ConfigError]:
     if timer.name is TimerName.ARMVTIMER:
         yield from _armvtimer_problems(timer, site)
     yield from _misplaced(timer)
-    if timer.name in _X86_TIMERS and not site.is_x86 and timer.is_present is not False:
+    is_asked_for = timer.is_present or timer.frequency_hz is not None
+    if timer.name in _X86_TIMERS and not site.is_x86 and is_asked_for:
         yield timer.node.error(f"only x86 guests have '{timer.name}'", hint="remove it")

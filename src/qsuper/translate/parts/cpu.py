@@ -174,13 +174,15 @@ class Cpu(Struct, frozen=True, kw_only=True):
 
     def problems(self, site: Site, *, features: Features, clock: Clock) -> Iterator[ConfigError]:
         """Give what the accelerator or the architecture can't do."""
-        flags = self._flags_of_others(site, features, clock)
+        flags = _flags_of_others(site, features, clock)
         if not (self._model(site) or site.is_x86) and any(
             value is not None for value in flags.values()
         ):
             where = self.node or features.node
             if where is not None:
-                yield where.error("this needs a <cpu> that is named", hint="<cpu mode=...>")
+                yield where.error(
+                    "what is switched in the CPU needs a <cpu> that says which", hint="<cpu mode=>"
+                )
         if self.node is None:
             return
         passes_through = self.mode is CpuMode.HOST_PASSTHROUGH
@@ -247,7 +249,7 @@ class Cpu(Struct, frozen=True, kw_only=True):
     ) -> Iterator[Option]:
         """Give `-cpu`; nothing on a machine that has no CPUs to choose."""
         model = self._model(site)
-        flags = self._flags_of_others(site, features, clock, has_hyperv_panic=has_hyperv_panic)
+        flags = _flags_of_others(site, features, clock, has_hyperv_panic=has_hyperv_panic)
         if self.cache_mode is not None:
             flags |= _cache_flags(self.cache_mode, is_host=self._is_host)
         if self.phys_bits is not None:
@@ -256,17 +258,6 @@ class Cpu(Struct, frozen=True, kw_only=True):
             model = {_MODEL: _default_model(site)}
         if model:
             yield Option.keyed("cpu", {**model, **flags}, implied=_MODEL)
-
-    def _flags_of_others(
-        self, site: Site, features: Features, clock: Clock, *, has_hyperv_panic: bool = False
-    ) -> dict[str, Value]:
-        """Give what other elements than `<cpu>` switch in the CPU."""
-        del self
-        flags: dict[str, Value] = dict(clock.cpu_props(site))
-        flags |= features.cpu_props()
-        if has_hyperv_panic:
-            flags["hv-crash"] = True
-        return {**flags, **features.late_cpu_props()}
 
     def _model(self, site: Site) -> Props:
         match self.mode:
@@ -313,6 +304,17 @@ class Cpu(Struct, frozen=True, kw_only=True):
         if site.is_arm and any(_SVE.fullmatch(name) for name in flags):
             flags.setdefault("sve", True)
         return flags
+
+
+def _flags_of_others(
+    site: Site, features: Features, clock: Clock, *, has_hyperv_panic: bool = False
+) -> dict[str, Value]:
+    """Give what other elements than `<cpu>` switch in the CPU."""
+    flags: dict[str, Value] = dict(clock.cpu_props(site))
+    flags |= features.cpu_props()
+    if has_hyperv_panic:
+        flags["hv-crash"] = True
+    return {**flags, **features.late_cpu_props()}
 
 
 def _probed_cpu(site: Site) -> str:
@@ -363,7 +365,7 @@ def _vendor_id(model: Node) -> str | None:
 
 def _phys_bits(node: Node) -> PhysBits:
     mode = node.enum("mode", PhysBitsMode)
-    bits = node.integer("bits", low=1, high=_MOST_PHYS_BITS)
+    bits = node.integer("bits", low=0, high=_MOST_PHYS_BITS) or None
     limit = node.integer("limit", low=1, high=_MOST_PHYS_BITS)
     if mode is PhysBitsMode.EMULATE and limit is not None:
         raise node.error("mode='emulate' has no limit", hint="remove limit=")

@@ -18,8 +18,10 @@ _REFUSED: Final = ("hpt", "htm", "nested-hv", "ccf-assist", "cfpc", "sbbc", "ibs
 """Those of pseries machines."""
 _OF_OTHERS: Final = ("pae", "hap", "privnet", "xen", "viridian", "msrs", "capabilities")
 """Without meaning for QEMU, where libvirt takes them in silence, too."""
-_KNOWN: Final = ("acpi", "apic", "ioapic", "gic", "aia", "vmcoreinfo", "async-teardown")
-_KNOWN_GROUPS: Final = ("hyperv", "kvm", "tcg")
+_KNOWN: Final = (
+    *("acpi", "apic", "ioapic", "gic", "aia", "vmcoreinfo", "async-teardown"),
+    *("hyperv", "kvm", "tcg"),
+)
 _GIC_UNDER_TCG: Final = 2  # libvirt never chooses 3 without KVM, for guests made long ago
 
 
@@ -97,8 +99,7 @@ class Features(Struct, frozen=True, kw_only=True):
         for refused in found.children(*_REFUSED):
             raise refused.error("only pseries guests have it", hint="remove it")
         found.accept(*_OF_OTHERS)
-        known = (*_REFUSED, *_OF_OTHERS, *_KNOWN, *_KNOWN_GROUPS, *_SWITCHES)
-        refuse_unknown(found, known)
+        refuse_unknown(found, (*_KNOWN, *_SWITCHES), unsaid=_OF_OTHERS)
         apic, ioapic, gic = found.child("apic"), found.child("ioapic"), found.child("gic")
         aia, core = found.child("aia"), found.child("vmcoreinfo")
         teardown = found.child("async-teardown")

@@ -66,10 +66,10 @@ class Hyperv(Struct, frozen=True, kw_only=True):
             ConfigError: a state is neither on nor off, a value is out of range.
         """
         props: dict[str, Value] = {}
-        refuse_unknown(node, tuple(_ENLIGHTENMENTS))
         if node.enum("mode", HypervMode, HypervMode.CUSTOM) is HypervMode.PASSTHROUGH:
             node.accept()
             return cls(node=node, cpu_props={"hv-passthrough": True})
+        refuse_unknown(node, tuple(_ENLIGHTENMENTS))
         for tag, name in _ENLIGHTENMENTS.items():
             found = node.child(tag)
             if found is not None:
@@ -82,14 +82,14 @@ def state(node: Node) -> bool:
     return node.on_off("state") is not False
 
 
-def refuse_unknown(node: Node, tags: tuple[str, ...]) -> None:
-    """Check that there are no other elements.
+def refuse_unknown(node: Node, tags: tuple[str, ...], *, unsaid: tuple[str, ...] = ()) -> None:
+    """Check that there are no other elements; of those *unsaid* the message does not tell.
 
     Raises:
         ConfigError: there is one.
     """
     for found in node.children():
-        if found.tag not in tags and not found.tag.startswith("{"):
+        if found.tag not in (*tags, *unsaid) and not found.tag.startswith("{"):
             raise found.error("unknown", hint=f"one of {', '.join(tags)}")
 
 

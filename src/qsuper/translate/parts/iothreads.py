@@ -89,13 +89,18 @@ class Iothreads(Struct, frozen=True, kw_only=True):
 
 
 def _check_pool(found: Node) -> None:
+    """Check how many threads there may be for an I/O thread, or for the main loop.
+
+    Raises:
+        ConfigError: that makes no sense.
+    """
     least, most = found.integer("thread_pool_min", low=0), found.integer("thread_pool_max", low=0)
     if most == 0:
         raise found.error("thread_pool_max='0' leaves no thread", hint="1 at least")
-    if (least or 0) > (most or 0) and least is not None:
-        raise found.error(
-            f"thread_pool_min='{least}' is more than the most", hint="thread_pool_max="
-        )
+    if least is not None and most is None:
+        raise found.error("thread_pool_min= needs thread_pool_max=", hint="add it")
+    if least is not None and most is not None and least > most:
+        raise found.error(f"thread_pool_min='{least}' is more than thread_pool_max='{most}'")
 
 
 def _explicit(node: Node) -> list[Iothread]:

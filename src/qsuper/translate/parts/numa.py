@@ -135,7 +135,7 @@ class Numa(Struct, frozen=True, kw_only=True):
         """Give `-numa`; the objects of the memory come from `Memory.cell_options`."""
         for cell in self.cells:
             yield self._node(cell, is_by_size=is_by_size)
-        if any(self._distance(a, b) != _usual(a, b) for a in self.cells for b in self.cells):
+        if any(cell.distances for cell in self.cells) and not self._has_usual_distances:
             for cell in self.cells:
                 for other in self.cells:
                     props: Props = {
@@ -172,13 +172,23 @@ class Numa(Struct, frozen=True, kw_only=True):
         first = next((cell.number for cell in self.cells if cell.cpus), 0)
         return near.initiator if near is not None else first
 
+    @property
+    def _has_usual_distances(self) -> bool:
+        """Whether each cell is said to be as far from each other one as QEMU has it anyway.
+
+        Where it is not said of all, libvirt writes down the usual ones too.
+        """
+        return all(
+            (other.number in cell.distances or cell.number in other.distances)
+            and self._distance(cell, other) == _ELSEWHERE
+            for cell in self.cells
+            for other in self.cells
+            if cell is not other
+        )
+
     def _distance(self, cell: Cell, other: Cell) -> int:
-        back = other.distances.get(cell.number, _usual(cell, other))
-        return cell.distances.get(other.number, back)
-
-
-def _usual(cell: Cell, other: Cell) -> int:
-    return _HERE if cell is other else _ELSEWHERE
+        usual = _HERE if cell is other else _ELSEWHERE
+        return cell.distances.get(other.number, other.distances.get(cell.number, usual))
 
 
 def _cell(node: Node, position: int) -> Cell:
@@ -206,9 +216,14 @@ def _distances(node: Node, number: int) -> dict[int, int]:
     parent = node.child("distances")
     if parent is None:
         return _NO_DISTANCES
+    if not any(parent.children("sibling")):
+        raise parent.error("<sibling> is missing", hint="remove <distances>, or add one")
     distances: dict[int, int] = {}
     for sibling in parent.children("sibling"):
         other = sibling.required_integer("id", low=0, high=_MOST_CELLS - 1)
-        highest = _HERE if other == number else _FARTHEST
-        distances[other] = sibling.required_integer("value", low=_HERE, high=highest)
+        value = sibling.required_integer("value", low=_HERE, high=_FARTHEST)
+        if (value == _HERE) is not (other == number):
+            hint = f"a cell is {_HERE} from itself, and no other"
+            raise sibling.error(f"value='{value}' can't be", hint=hint)
+        distances[other] = value
     return distances

@@ -142,9 +142,9 @@ def _property(found: Node) -> Value:
             return found.required_integer("value", low=0, high=(1 << 64) - 1)
         case _PropertyType.BOOL:
             text = found.required("value")
-            if text not in ("true", "false", "yes", "no"):
+            if text not in ("true", "false"):
                 raise found.error(f"value='{text}' is unknown", hint="true or false")
-            return text in ("true", "yes")
+            return text == "true"
 
 
 def _remarks(node: Node) -> Iterator[Notice]:

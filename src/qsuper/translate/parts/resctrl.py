@@ -11,6 +11,8 @@ from qsuper.translate.node import Node
 from qsuper.translate.parts.cpuset import numbers
 
 _MONITORED_LEVEL: Final = 3
+_SHARES: Final = {"cachetune": "cache", "memorytune": "node"}
+"""What each of the elements deals out."""
 _MOST: Final = (1 << 32) - 1
 
 
@@ -31,9 +33,15 @@ def check_resctrl(tune: Node) -> Node | None:
     first: Node | None = None
     for found in tune.children("cachetune", "memorytune"):
         group = numbers(found, found.required("vcpus"), "vcpus=")
+        if not any(found.children(_SHARES[found.tag], "monitor")):
+            continue  # it asks for nothing
         is_shared = group in groups and found.tag == "memorytune"
-        if not is_shared and any(group & other for other in groups):
-            raise found.error("its CPUs are those of another one too", hint="the same, or others")
+        rivals = [] if is_shared else [group & other for other in groups if group & other]
+        if rivals:
+            raise found.error(
+                f"CPU {min(rivals[0])} is in another group, too",
+                hint="vcpus= as there, in a <memorytune>, or none of them",
+            )
         groups.append(group)
         check = _check_caches if found.tag == "cachetune" else _check_nodes
         check(found)

@@ -31,8 +31,7 @@ def refused(node: Node) -> Iterator[ConfigError]:
 
 
 def _idmap_problems(node: Node) -> Iterator[ConfigError]:
-    has_both = node.child("uid") is not None and node.child("gid") is not None
-    if not has_both:
+    if (node.child("uid") is None) is not (node.child("gid") is None):
         yield node.error("users and groups must both be mapped", hint="<uid> and <gid>")
     for found in node.children("uid", "gid"):
         texts = [found.get(name) or "" for name in ("start", "target", "count")]

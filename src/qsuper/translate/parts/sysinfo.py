@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from enum import StrEnum, unique
+from itertools import islice
 from typing import Final, Self
 
 from msgspec import Struct
@@ -14,7 +15,7 @@ from qsuper.translate.node import Node
 from qsuper.translate.site import Site
 
 _UUID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
-_DATE: Final = re.compile(r"([0-9]{2})/([0-9]{2})/([0-9]{2}|[0-9]{4})", re.ASCII)
+_DATE: Final = re.compile(r"([0-9]{1,9})/([0-9]{1,9})/([0-9]{1,9})", re.ASCII)
 # Element of <sysinfo>: number of the SMBIOS structure, entries in the order of the command line.
 _TABLES: Final = {
     "bios": (0, ("vendor", "version", "date", "release")),
@@ -22,6 +23,9 @@ _TABLES: Final = {
     "baseBoard": (2, ("manufacturer", "product", "version", "serial", "asset", "location")),
     "chassis": (3, ("manufacturer", "version", "serial", "asset", "sku")),
 }
+_MONTHS: Final = range(1, 13)
+_DAYS: Final = range(1, 32)
+_NO_YEARS: Final = range(100, 1900)
 _OEM_STRINGS: Final = 11
 _FWCFG_NAMES: Final = ("opt/",)
 _FWCFG_RESERVED: Final = ("opt/ovmf/", "opt/org.qemu/")
@@ -51,6 +55,8 @@ class Sysinfo(Struct, frozen=True, kw_only=True):
     mode: SmbiosMode = SmbiosMode.EMULATE
     has_tables: bool = False
     """There is a `<sysinfo type='smbios'>`, with something in it or not."""
+    second_board: Node | None = None
+    """QEMU has room for one."""
     tables: tuple[Props, ...] = ()
     """Props of `-smbios`."""
     entries: tuple[Props, ...] = ()
@@ -71,14 +77,11 @@ class Sysinfo(Struct, frozen=True, kw_only=True):
         """
         os = node.child("os")
         smbios = os.child("smbios") if os is not None else None
-        tables: list[Props] = []
-        entries: list[Props] = []
-        for found in node.children("sysinfo"):
-            match found.enum("type", _SysinfoType):
-                case _SysinfoType.SMBIOS:
-                    tables += _tables(found)
-                case _SysinfoType.FWCFG:
-                    entries += _fwcfg(found)
+        infos = [(found.enum("type", _SysinfoType), found) for found in node.children("sysinfo")]
+        tabled = [found for kind, found in infos if kind is _SysinfoType.SMBIOS]
+        # Of several libvirt takes the first, and still wants the others to be right.
+        tables = next(iter([tuple(_tables(found)) for found in tabled]), ())
+        boards = (board for found in tabled[:1] for board in found.children("baseBoard"))
         uuids = [str(table["uuid"]) for table in tables if table.get("uuid")]
         genid = node.child("genid")
         if len(list(node.children("genid"))) > 1:
@@ -88,14 +91,16 @@ class Sysinfo(Struct, frozen=True, kw_only=True):
             mode=smbios.enum("mode", SmbiosMode, SmbiosMode.EMULATE)
             if smbios is not None
             else SmbiosMode.EMULATE,
-            has_tables=any(
-                found.get("type") == _SysinfoType.SMBIOS for found in node.children("sysinfo")
+            has_tables=bool(tabled),
+            second_board=next(islice(boards, 1, None), None),
+            tables=tables,
+            entries=tuple(
+                entry
+                for kind, found in infos
+                if kind is _SysinfoType.FWCFG
+                for entry in _fwcfg(found)
             ),
-            tables=tuple(tables),
-            entries=tuple(entries),
-            remarks=tuple(
-                notice for found in node.children("sysinfo") for notice in _unknown_entries(found)
-            ),
+            remarks=tuple(notice for found in tabled for notice in _unknown_entries(found)),
             system_uuid=_digits(uuids[0]) if uuids else "",
             genid_node=genid,
             genid=_genid(genid) if genid is not None else "",
@@ -111,6 +116,8 @@ class Sysinfo(Struct, frozen=True, kw_only=True):
                 yield node.error(
                     "there is nothing to take the tables from", hint="add <sysinfo type='smbios'>"
                 )
+            if self.second_board is not None:
+                yield self.second_board.error("QEMU knows one board only", hint="remove it")
             if not (site.is_x86 or site.is_virt):
                 yield node.error(f"machine '{site.machine}' has no SMBIOS", hint="remove it")
             if self.system_uuid and uuid and self.system_uuid != _digits(uuid):
@@ -139,20 +146,24 @@ class Sysinfo(Struct, frozen=True, kw_only=True):
 
 def _tables(node: Node) -> Iterator[Props]:
     for tag, (number, names) in _TABLES.items():
-        found = list(node.children(tag))
-        if len(found) > 1 and tag == "baseBoard":
-            raise found[1].error("QEMU knows one board only", hint="remove it")
-        for table in found[:1]:  # of the others libvirt, too, takes the first
+        for table in _first(node, tag):
             values = dict(_entries(table, names))
             if tag == "bios":
                 _check_bios(table, values)
+            if values and tag == "chassis":
+                values.setdefault("manufacturer", "")  # libvirt writes it, and the guest sees it
             ordered: dict[str, Value] = {name: values.get(name) for name in names}
             if values:
                 yield {"type": number} | ordered
-    for table in node.children("oemStrings"):
+    for table in _first(node, "oemStrings"):
         strings = [entry.text for entry in table.children("entry")]
         if strings:
             yield {"type": _OEM_STRINGS, "value": strings}
+
+
+def _first(node: Node, tag: str) -> Iterator[Node]:
+    """Give the first of these elements, which is the one that libvirt takes."""
+    yield from islice(node.children(tag), 1)
 
 
 def _entries(table: Node, names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
@@ -173,7 +184,9 @@ def _unknown_entries(node: Node) -> Iterator[Notice]:
         for table in node.children(tag):
             for entry in table.children("entry"):
                 name = entry.get("name")
-                if name not in names:
+                if name is None:
+                    yield entry.notice("without name= it has no effect")
+                elif name not in names:
                     yield entry.notice(f"name='{name}' is unknown and has no effect")
 
 
@@ -182,7 +195,8 @@ def _check_bios(table: Node, values: dict[str, str]) -> None:
     if date is None:
         return
     found = _DATE.fullmatch(date)
-    if not found or not (1 <= int(found[1]) <= 12 and 1 <= int(found[2]) <= 31):  # noqa: PLR2004 - months, days
+    month, day, year = (int(number) for number in found.groups()) if found else (0, 0, 0)
+    if month not in _MONTHS or day not in _DAYS or year in _NO_YEARS:
         raise table.error(f"date '{date[:60]}' is none", hint="mm/dd/yyyy")
 
 

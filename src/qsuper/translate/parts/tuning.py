@@ -91,7 +91,9 @@ class Tuning(Struct, frozen=True, kw_only=True):
             ConfigErrors: something makes no sense.
         """
         reader = _Reader()
-        found = [tune for tune in node.children(*_READERS) if reader.has_read(tune)]
+        found = list(node.children(*_READERS))
+        for tune in found:
+            reader.read(tune)
         if reader.errors:
             raise ConfigErrors(reader.errors)
         return cls(
@@ -134,22 +136,21 @@ class _Reader:
         self.threads: list[Members] = []
         self.resctrl_node: Node | None = None
 
-    def has_read(self, tune: Node) -> bool:
+    def read(self, tune: Node) -> None:
         """Read a tuning element; what is left of it counts as read."""
         try:
             _READERS[tune.tag](self, tune)
         except ConfigError as error:
             self.errors.append(error)
         tune.accept()
-        return True
 
     def cputune(self, tune: Node) -> None:
         shares = tune.child("shares")
         if shares is not None:
             shares.integer_text(low=0, high=_MOST)
         for group in _GROUPS:
-            _check_time(tune.child(f"{group}period"), _LONGEST_PERIOD_US)
-            _check_time(tune.child(f"{group}quota"), _LONGEST_QUOTA_US)
+            _check_time(tune.child(f"{group}period"), low=0, high=_LONGEST_PERIOD_US)
+            _check_time(tune.child(f"{group}quota"), low=None, high=_LONGEST_QUOTA_US)
         _check_pins(tune, "vcpupin", "vcpu", low=0)
         pins = _check_pins(tune, "iothreadpin", "iothread", low=1)
         self.threads += [Members(pin, frozenset((number,))) for number, pin in pins.items()]
@@ -160,8 +161,8 @@ class _Reader:
             numbers(pin, pin.required("cpuset"), "cpuset=")
         for found in tune.children("emulatorsched"):
             _check_scheduler(found)
-        self.cpus += _scheduled(tune, "vcpusched", "vcpus")
-        self.threads += _scheduled(tune, "iothreadsched", "iothreads")
+        self.cpus += _scheduled(tune, "vcpusched", "vcpus", "CPU")
+        self.threads += _scheduled(tune, "iothreadsched", "iothreads", "I/O thread")
         self.resctrl_node = check_resctrl(tune)
 
     def memtune(self, tune: Node) -> None:
@@ -198,11 +199,11 @@ _READERS: Final[dict[str, Callable[[_Reader, Node], None]]] = {
 }
 
 
-def _check_time(found: Node | None, high: int) -> None:
-    """Check a time in microseconds; 0 and less is none."""
+def _check_time(found: Node | None, *, low: int | None, high: int) -> None:
+    """Check a time in microseconds; 0 and less sets no limit."""
     if found is None:
         return
-    value = found.integer_text(high=high)
+    value = found.integer_text(low=low, high=high)
     if 0 < value < _LEAST_US:
         raise found.error(f"'{value}' is out of range", hint=f"{_LEAST_US}..{high}")
 
@@ -223,12 +224,14 @@ def _check_scheduler(found: Node) -> None:
         found.required_integer("priority")
 
 
-def _scheduled(tune: Node, tag: str, name: str) -> Iterator[Members]:
+def _scheduled(tune: Node, tag: str, name: str, what: str) -> Iterator[Members]:
     seen: set[int] = set()
     for found in tune.children(tag):
         members = numbers(found, found.required(name), f"{name}=")
         _check_scheduler(found)
         if seen & members:
-            raise found.error(f"{min(seen & members)} is scheduled twice", hint="name it once")
+            raise found.error(
+                f"{what} {min(seen & members)} is scheduled twice", hint="name it once"
+            )
         seen |= members
         yield Members(found, members)

@@ -27,6 +27,15 @@ class Placement(StrEnum):
     AUTO = "auto"
 
 
+class _State(Struct, frozen=True, kw_only=True):
+    """`<vcpus><vcpu>`: when a CPU is there."""
+
+    number: int
+    order: int | None
+    is_enabled: bool
+    is_pluggable: bool
+
+
 class Topology(Struct, frozen=True, kw_only=True):
     """How the CPUs sit; each number counts what is in one of the level above."""
 
@@ -136,27 +145,32 @@ def _topology(node: Node) -> Topology | None:
 
 def _states(vcpus: Node, maximum: int) -> tuple[int, tuple[int, ...]]:
     """Give the number of CPUs at the start and the ids of those plugged in later."""
-    online: set[int] = set()
-    later: list[tuple[int, int]] = []  # with the order, which goes first
-    orders: list[int | None] = []
-    for found in vcpus.children("vcpu"):
+    said: dict[int, Node] = {}
+    for found in vcpus.children("vcpu"):  # of two for one CPU the last counts, as with libvirt
         number = found.required_integer("id", low=0, high=maximum - 1)
-        order = found.integer("order", low=1, high=_MOST)
-        is_enabled = found.required_yes_no("enabled")
-        is_pluggable = bool(found.yes_no("hotpluggable"))
-        if number == 0 and (is_pluggable or not is_enabled):
-            raise found.error("CPU 0 must be enabled and not pluggable")
-        if number == 0 and order not in (None, 1):
-            raise found.error(f"order='{order}': CPU 0 comes first", hint="order='1'")
-        if is_enabled and is_pluggable:
-            later.append((order or _MOST, number))
-        elif is_enabled:
-            online.add(number)
-        elif not is_pluggable:
-            raise found.error("a CPU that is not enabled must be pluggable")
-        orders += [order] if is_enabled else []
-    if 0 not in online:
+        if number in said:
+            said[number].accept()
+        said[number] = found
+    states = [_state(found, number) for number, found in said.items()]
+    enabled = [state for state in states if state.is_enabled]
+    if 0 not in said:
         raise vcpus.error("CPU 0 must be enabled", hint="<vcpu id='0' enabled='yes'/>")
-    if any(orders) and not all(orders):
+    if len({state.order is None for state in enabled}) > 1:
         raise vcpus.error("some enabled CPUs have no order=", hint="all of them, or none")
-    return len(online), tuple(number for _, number in sorted(later))
+    later = sorted((state.order or _MOST, state.number) for state in enabled if state.is_pluggable)
+    return len(enabled) - len(later), tuple(number for _, number in later)
+
+
+def _state(found: Node, number: int) -> _State:
+    order = found.integer("order", low=1, high=_MOST)
+    is_enabled = found.required_yes_no("enabled")
+    is_pluggable = found.yes_no("hotpluggable")
+    if number == 0 and (is_pluggable or not is_enabled):
+        raise found.error("CPU 0 must be enabled and not pluggable")
+    if number == 0 and order not in (None, 1):
+        raise found.error(f"order='{order}': CPU 0 comes first", hint="order='1'")
+    if not is_enabled and is_pluggable is False:
+        raise found.error("a CPU that is not enabled must be pluggable")
+    return _State(
+        number=number, order=order, is_enabled=is_enabled, is_pluggable=bool(is_pluggable)
+    )

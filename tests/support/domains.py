@@ -54,6 +54,11 @@ def errors(devices: str, **kwargs: Any) -> list[str]:  # noqa: ANN401 - as `tran
     return []
 
 
+def obstacles(devices: str, **kwargs: Any) -> list[str]:  # noqa: ANN401 - as `translated`
+    """Give what keeps a domain from being started that is otherwise well."""
+    return [str(obstacle) for obstacle in translated(devices, **kwargs).obstacles]
+
+
 def options(translation: Translation, name: str) -> list[Props]:
     """Give all options of this name as QEMU sees them, bare words as keys without a value."""
     found = [option for option in translation.plan.options if option.name == name]

@@ -16,9 +16,15 @@ from qsuper.location import Notice
 from qsuper.translate.node import Node
 
 _PLUGGED: Final = ("network", "bridge")
-_WITH_PORT: Final = ("network", "bridge", "direct", "hostdev")
-_WITH_VLAN: Final = ("network", "bridge", "hostdev")
-_WITH_MTU: Final = ("network", "bridge", "ethernet", "vhostuser")
+_KINDS: Final = {
+    "script": ("ethernet",),
+    "mtu": ("network", "bridge", "ethernet", "vhostuser"),
+    "coalesce": _PLUGGED,
+    "vlan": ("network", "bridge", "hostdev"),
+    "virtualport": ("network", "bridge", "direct", "hostdev"),
+}
+"""The types of interface that have an element."""
+_NOTHING_IF_EMPTY: Final = ("script", "mtu", "coalesce")
 _LAST_VLAN: Final = 4095
 _ELEMENTS: Final = ("bandwidth", "vlan", "virtualport", "coalesce", "port")
 
@@ -42,13 +48,10 @@ _TAKEN: Final = {
     PortType.QBG: ("managerid", "typeid", "typeidversion", "instanceid"),
     PortType.QBH: ("profileid",),
     PortType.OPENVSWITCH: ("interfaceid", "profileid"),
-    PortType.MIDONET: ("interfaceid", "profileid"),
 }
+"""What they take at most; libvirt lets everything stand for the last."""
 _PORT_NUMBERS: Final = {"managerid": 0xFF, "typeid": 0xFFFFFF, "typeidversion": 0xFF}
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}", re.ASCII)
-_ON: Final = {
-    "direct": (PortType.QBG, PortType.QBH),
-}
 
 
 @unique
@@ -67,12 +70,10 @@ def check_host_side(node: Node, kind: str) -> tuple[Notice, ...]:
     """
     for error in _misplaced(node, kind):
         raise error
-    target = node.child("target")
-    if target is not None:
-        target.yes_no("managed")
-        target.ignore("dev")
+    _check_target(node, kind)
     node.yes_no("trustGuestRxFilters")
     _check_bandwidth(node, kind)
+    _check_coalesce(node)
     _check_vlan(node)
     _check_port(node, kind)
     _check_isolation(node, kind)
@@ -82,28 +83,43 @@ def check_host_side(node: Node, kind: str) -> tuple[Notice, ...]:
     return tuple(found.notice("not supported here, has no effect") for found in without_effect)
 
 
+def _check_target(node: Node, kind: str) -> None:
+    target = node.child("target")
+    if target is None:
+        return
+    name = target.get("dev")
+    if target.yes_no("managed") is not False:
+        return
+    if kind != "ethernet":
+        raise target.error("managed='no' is for type='ethernet'", hint="remove it")
+    if not name:
+        raise target.error("managed='no' needs the name of the device", hint="dev=")
+
+
 def _misplaced(node: Node, kind: str) -> Iterator[ConfigError]:
-    rows = (
-        ("script", ("ethernet",)),
-        ("mtu", _WITH_MTU),
-        ("coalesce", _PLUGGED),
-        ("vlan", _WITH_VLAN),
-        ("virtualport", _WITH_PORT),
-    )
-    for tag, kinds in rows:
+    for tag, kinds in _KINDS.items():
         found = node.child(tag)
-        if found is not None and kind not in kinds:
+        is_empty = found is not None and not (found.attributes or found.elements)
+        if found is None or (is_empty and tag in _NOTHING_IF_EMPTY):
+            continue
+        if kind not in kinds:
             hint = f"it is for {', '.join(kinds)}"
             yield found.error(f"type='{kind}' has none", hint=hint)
+    yield from _misplaced_addresses(node, kind)
+
+
+def _misplaced_addresses(node: Node, kind: str) -> Iterator[ConfigError]:
     source = node.child("source")
     for ip in source.children("ip", "route") if source is not None else ():
         ip.accept()
         if kind != "ethernet":
             yield ip.error(f"the host's side of type='{kind}' can't be set", hint="remove it")
+    backend = node.child("backend")
+    is_passt = backend is not None and backend.get("type") == "passt"
     for ip in node.children("ip"):
         if ip.get("peer"):
             yield ip.error("the guest's peer can't be set", hint="remove peer=")
-        if kind not in ("user", "vhostuser"):
+        if kind != "user" and not is_passt:
             yield ip.error(f"the guest's side of type='{kind}' can't be set", hint="remove it")
     for route in node.children("route"):
         yield route.error("the guest's routes can't be set", hint="remove it")
@@ -119,6 +135,14 @@ def _check_bandwidth(node: Node, kind: str) -> None:
             raise found.error("attribute 'average' is missing")
         if floor is not None and (kind != "network" or found.tag == "outbound"):
             raise found.error("floor= is for what comes in from a network", hint="remove it")
+
+
+def _check_coalesce(node: Node) -> None:
+    coalesce = node.child("coalesce")
+    received = coalesce.child("rx") if coalesce is not None else None
+    frames = received.child("frames") if received is not None else None
+    if frames is not None:
+        frames.integer("max", low=0)
 
 
 def _check_vlan(node: Node) -> None:
@@ -142,14 +166,13 @@ def _check_port(node: Node, kind: str) -> None:
     if kind == "network" and port.get("type") is None:
         return  # the network says it
     what = port.enum("type", PortType)
-    if what not in _ON.get(kind, tuple(PortType)):
-        raise port.error(f"type='{what}' is not for type='{kind}'", hint=", ".join(_ON[kind]))
     parameters = port.child("parameters")
     for name in _NEEDED.get(what, ()):
         if parameters is None or not parameters.get(name):
             raise port.error(f"type='{what}' needs {name}=")
     if parameters is not None:
-        for name in parameters.attributes.keys() - set(_TAKEN[what]):
+        taken = _TAKEN.get(what, tuple(parameters.attributes))
+        for name in parameters.attributes.keys() - set(taken):
             raise parameters.error(f"type='{what}' has no {name}=", hint="remove it")
         _check_parameters(parameters)
 

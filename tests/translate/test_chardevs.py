@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qsuper.options import UnixListener
+from qsuper.options import Access, OpenFile, UnixListener
 from qsuper.plan import Console, ConsoleKind
 from qsuper.translate.site import HostData
-from tests.support.domains import device, errors, options, translated
+from tests.support.domains import device, errors, obstacles, options, translated
 from tests.support.emulators import NEW_IN_9, emulator
 
 SPICE = "<graphics type='spice' port='5901'/>"
@@ -30,7 +30,6 @@ def chardev(xml: str, ident: str = "charchannel0", **kwargs: object) -> dict[str
         ("vc", "", "vc"),
         ("pty", "<source path='/dev/pts/3'/>", "pty"),
         ("stdio", "", "stdio"),
-        ("file", "<source path='out' append='on'/>", "file,path=/vm/out,append=on"),
         ("pipe", "<source path='/p'/>", "pipe,path=/p"),
         ("dev", "<source path='/dev/ttyS0'/>", "serial,path=/dev/ttyS0"),
         ("unix", "<source mode='bind' path='/s'/>", "socket,path=/s,server=on,wait=off"),
@@ -57,7 +56,6 @@ def chardev(xml: str, ident: str = "charchannel0", **kwargs: object) -> dict[str
             "<source><clipboard copypaste='no'/><mouse mode='client'/></source>",
             "qemu-vdagent,name=vdagent,clipboard=off,mouse=on",
         ),
-        ("null", "<log file='log' append='on'/>", "null,logfile=/vm/log,logappend=on"),
     ],
 )
 def test_back_ends(kind: str, inside: str, expected: str) -> None:
@@ -65,6 +63,28 @@ def test_back_ends(kind: str, inside: str, expected: str) -> None:
     option = next(option for option in plan.options if option.name == "chardev")
     backend, comma, props = expected.partition(",")
     assert option.argv()[1] == f"{backend},id=charchannel0{comma}{props}"
+
+
+@pytest.mark.parametrize(
+    ("append", "access"),
+    [("", Access.WRITE), ("append='off'", Access.WRITE), ("append='on'", Access.APPEND)],
+)
+def test_files_are_opened_for_qemu(append: str, access: Access) -> None:
+    """Who opens a file decides what becomes of its content; QEMU itself only adds to it."""
+    xml = channel("file", f"<source path='out' {append}/><log file='log' {append}/>")
+    found = translated(xml)
+    [log, out] = sorted(found.plan.resources(), key=lambda each: each.name)
+    assert out == OpenFile(name="channel0-source", path="/vm/out", access=access)
+    assert log == OpenFile(name="channel0-log", path="/vm/log", access=access)
+    sets = {row["opaque"]: f"/dev/fdset/{row['set']}" for row in options(found, "add-fd")}
+    assert options(found, "chardev")[0] == {
+        "file": "",
+        "id": "charchannel0",
+        "path": sets["channel0-source"],
+        "append": "on",
+        "logfile": sets["channel0-log"],
+        "logappend": "on",
+    }
 
 
 def test_an_old_qemu_reconnects_in_seconds() -> None:
@@ -200,10 +220,17 @@ def test_what_the_runtime_can_attach_to() -> None:
         ("<serial type='udp'><source host='h'/></serial>", "attribute 'service' is missing"),
         ("<serial type='nmdm'/>", "<serial>: type='nmdm' is unknown"),
         ("<serial type='spiceport'/>", "attribute 'channel' is missing"),
-        ("<serial type='null'><target port='4'/></serial>", "port 4 is beyond the last (0..3)"),
         (
-            "\n".join(["<serial type='null'><target port='1'/></serial>"] * 2),
-            "vm.xml:7: <serial>: port 1 is taken, by line 6",
+            "<serial type='null'><source/><source/></serial>",
+            "vm.xml:6: <serial>: there are too many <source> (at most 1)",
+        ),
+        (
+            "<serial type='udp'><source/><source/><source/></serial>",
+            "vm.xml:6: <serial>: there are too many <source> (at most 2)",
+        ),
+        (
+            "<serial type='null'><protocol type='raw'/><protocol type='raw'/></serial>",
+            "vm.xml:6: <serial>: there are too many <protocol> (at most 1)",
         ),
         ("<serial type='null'><target type='system-serial'/></serial>", "has no 'system-serial'"),
         ("<serial type='null'><target type='sclp-serial'/></serial>", "has no 'sclp-serial'"),
@@ -260,6 +287,22 @@ def test_what_the_runtime_can_attach_to() -> None:
 def test_errors(xml: str, expected: str) -> None:
     found = errors(xml)
     assert any(expected in message for message in found), found
+
+
+@pytest.mark.parametrize(
+    ("ports", "expected"),
+    [
+        ((4,), "vm.xml:6: <serial>: port 4 is beyond the last (0..3)"),
+        ((1, 1), "vm.xml:7: <serial>: port 1 is taken, by line 6"),
+    ],
+)
+def test_ports_that_qemu_has_not(ports: tuple[int, ...], expected: str) -> None:
+    """Libvirt writes them, and QEMU does not start."""
+    serial = "<serial type='null'><target port='{}'/></serial>\n"
+    xml = "".join(serial.format(port) for port in ports)
+    assert obstacles(xml) == [expected]
+    rows = options(translated(xml), "device")
+    assert [row["index"] for row in rows if row["driver"] == "isa-serial"] == list(ports)
 
 
 def test_a_back_end_that_this_qemu_lacks() -> None:

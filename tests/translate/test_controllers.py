@@ -164,13 +164,33 @@ def test_virtio_mmio_on_an_arm_board_without_pci() -> None:
         (scsi(more="model='buslogic'"), "model='buslogic' is not supported"),
         (scsi(more="index='0' model='virtio-scsi'") * 2, "two scsi controllers have index 0"),
         ("<controller type='ide' index='1'/>", "has a single IDE controller"),
-        ("<controller type='virtio-serial' ports='32'/>", "ports='32' is out of range"),
+        ("<controller type='virtio-serial' ports='-1'/>", "ports='-1' is out of range"),
         (
             "<controller type='virtio-serial'><driver iothread='1'/></controller>",
             "iothread= is for",
         ),
         ("<controller type='xenbus'/>", "type='xenbus' is not supported"),
-        ("<controller/>", "type='' is not supported"),
+        ("<controller type=''/>", "type='' is not supported"),
+        ("<controller type='ide' model='x'/>", "model='x' is unknown (piix3, piix4, ich6)"),
+        ("<controller type='sata' model='x'/>", "model='x' is unknown (remove it)"),
+        ("<controller type='fdc' model='x'/>", "model='x' is unknown (remove it)"),
+        ("<controller type='ccid' model='x'/>", "model='x' is unknown (remove it)"),
+        ("<controller type='virtio-serial' model='x'/>", "model='x' is unknown (virtio, virtio-t"),
+        ("<controller type='usb'><driver queues='4'/></controller>", "queues= is for virtio-scsi"),
+        ("<controller type='ccid'><driver iothread='1'/></controller>", "iothread= is for virtio"),
+        (
+            "<controller type='pci' model='pci-root'><driver ioeventfd='on'/></controller>",
+            "ioeventfd= is for virtio-scsi controllers only",
+        ),
+        (
+            "<controller type='sata'><driver><iothreads/></driver></controller>",
+            "<iothreads> is for virtio-scsi controllers only",
+        ),
+        (
+            "<controller type='usb' model='ehci'><master startport='2'/></controller>",
+            "<master>: only the companions of ich9-ehci1 have it (ich9-uhci1)",
+        ),
+        (scsi("<driver><iothreads><iothread id='1'/></iothreads></driver>"), "no iothread 1"),
         ("<memballoon model='xen'/>", "model='xen' is unknown"),
         ("<memballoon model='virtio'/>\n<memballoon model='virtio'/>", "there can be only one"),
     ],
@@ -178,6 +198,18 @@ def test_virtio_mmio_on_an_arm_board_without_pci() -> None:
 def test_refused(devices: str, message: str) -> None:
     found = errors(devices)
     assert any(message in text for text in found), found
+    assert all(text.startswith(("vm.xml:6: ", "vm.xml:7: ")) for text in found)
+
+
+def test_a_controller_is_for_ide_where_nothing_is_said() -> None:
+    assert drivers("<controller/>") == drivers("<controller type='ide' model='piix3'/>")
+
+
+@pytest.mark.parametrize("ports", [0, 32, 5000])
+def test_as_many_ports_as_are_asked_for(ports: int) -> None:
+    """Whether it can have them is QEMU's to say."""
+    made = translated(f"<controller type='virtio-serial' index='0' ports='{ports}'/>")
+    assert device(made, "virtio-serial0")["max_ports"] == ports
 
 
 def test_ide_is_refused_where_there_is_none() -> None:

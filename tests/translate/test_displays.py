@@ -8,6 +8,7 @@ from tests.support.domains import FIRST_DEVICE_LINE, device, errors, options, tr
 from tests.support.emulators import emulator
 
 VNC = "<graphics type='vnc'/>"
+RDP = "<graphics type='rdp'/>"
 
 
 def words(xml: str, name: str, *, live: bool = False) -> str:
@@ -88,6 +89,9 @@ def test_a_network_is_listened_on_at_the_hosts_address() -> None:
         ("<graphics type='sdl'/>", []),
         ("<graphics type='egl-headless'/>", []),
         ("<graphics type='egl-headless'/>" + VNC, ["none"]),
+        ("<graphics type='sdl'/>" + VNC, ["none"]),
+        (VNC + "<graphics type='sdl'/>", []),
+        (VNC + "<graphics type='spice'/>", ["spice"]),
     ],
 )
 def test_audio_follows_the_display(displays: str, audio: list[str]) -> None:
@@ -121,7 +125,7 @@ def test_the_first_ich9_sound_takes_the_chipsets_slot() -> None:
 def test_ps2_devices_are_the_machines_own() -> None:
     xml = "<input type='mouse'/><input type='keyboard'/><input type='tablet'/>"
     made = translated(xml)
-    assert device(made, "input0")["driver"] == "usb-tablet"
+    assert device(made, "input2")["driver"] == "usb-tablet"  # it is the third <input>
     arm = translated("<input type='mouse' bus='virtio'/>", arch="aarch64", machine="virt")
     assert device(arm, "input0")["driver"] == "virtio-mouse-pci"
 
@@ -129,7 +133,95 @@ def test_ps2_devices_are_the_machines_own() -> None:
 @pytest.mark.parametrize(
     ("xml", "what"),
     [
-        ("<graphics type='rdp'/>", "not supported"),
+        (RDP, "type='rdp' needs the picture from D-Bus (add <graphics type='dbus'/>)"),
+        (f"<graphics type='dbus' p2p='yes'/>{RDP}", "needs the picture from D-Bus"),
+        ("<graphics type='rdp' multiUser='yes'/>", "multiUser= is nothing for QEMU's RDP server"),
+        ("<graphics type='rdp' autoport='x'/>", "autoport='x' is unknown"),
+        (
+            "<graphics type='rdp'><listen type='socket'/></graphics>",
+            "<listen>: RDP listens on an address",
+        ),
+        (
+            "<graphics type='rdp'><listen type='address'/><listen type='address'/></graphics>",
+            "<listen>: there can be one <listen>",
+        ),
+        (
+            "<graphics type='sdl'><gl/></graphics>",
+            "<gl>: attribute 'enable' is missing (yes or no)",
+        ),
+        ("<graphics type='spice'><gl/></graphics>", "<gl>: attribute 'enable' is missing"),
+        ("<graphics type='spice'><clipboard/></graphics>", "attribute 'copypaste' is missing"),
+        ("<graphics type='spice'><filetransfer/></graphics>", "attribute 'enable' is missing"),
+        (
+            "<graphics type='spice' port='5900' defaultMode='secure'/>",
+            "mode='secure' needs a port with TLS (tlsPort=)",
+        ),
+        (
+            "<graphics type='spice' tlsPort='1'><channel name='main' mode='insecure'/></graphics>",
+            "mode='insecure' needs a port without TLS (port=)",
+        ),
+        ("<graphics type='spice'/>" * 2, "there can be one type='spice'"),
+        ("<graphics type='sdl'/>" * 2, "there can be one type='sdl'"),
+        ("<graphics type='dbus'/>" * 2, "there can be one type='dbus'"),
+        ("<graphics type='egl-headless'/>" * 2, "there can be one type='egl-headless'"),
+        ("<graphics type='sdl'/><graphics type='egl-headless'/>", "goes with VNC and SPICE alone"),
+        ("<graphics type='dbus'><audio id='1'/></graphics>", "<audio id='1'> is not there, or not"),
+        (
+            "<graphics type='dbus'><audio id='1'/></graphics><audio id='1' type='none'/>",
+            "<audio id='1'> is not there, or not of type='dbus' (add one)",
+        ),
+        (
+            "<graphics type='vnc'><listen type='address' socket='/s'/></graphics>",
+            "<listen>: socket= is for type='socket' (remove it)",
+        ),
+        (
+            "<graphics type='vnc'><listen type='socket' network='n'/></graphics>",
+            "<listen>: network= is for type='network' (remove it)",
+        ),
+        (
+            "<graphics type='vnc'><listen type='address'/><listen type='address'/></graphics>",
+            "QEMU has one <listen> for each (remove one)",
+        ),
+        ("<video><model type='qxl' vgamem='512'/></video>", "or below 1 MiB (16384)"),
+        ("<video><model type='vga' vgamem='16384'/></video>", "type='vga' has no vgamem="),
+        ("<video><model type='vga' ram='16384'/></video>", "type='vga' has no ram="),
+        ("<video><model type='vga' vram64='16384'/></video>", "type='vga' has no vram64="),
+        ("<video><model type='qxl' vram='3000000'/></video>", "vram='3000000' is too much"),
+        ("<video><model type='qxl' vram='4194303'/></video>", "out of range (0..4194302)"),
+        (
+            "<video><model type='ramfb'/><address type='pci' slot='9'/></video>",
+            "model type='ramfb' has no address",
+        ),
+        (
+            "<video><model type='cirrus'><resolution x='800' y='600'/></model></video>",
+            "model type='cirrus' has no <resolution> (vga or virtio)",
+        ),
+        ("<video><model type='vga' blob='off'/></video>", "model type='vga' has no blob="),
+        (
+            "<video><model type='virtio'><acceleration/></model></video>",
+            "<acceleration>: it says nothing (accel3d='yes')",
+        ),
+        (
+            "<video><model type='virtio'><acceleration rendernode='/d'/></model></video>",
+            "<acceleration>: rendernode= is for <driver name='vhostuser'/>",
+        ),
+        ("<input type='tablet' bus='usb' model='virtio'/>", "model='virtio' is for bus='virtio'"),
+        ("<graphics type='sdl'/><sound model='ac97'/>", "there is no <audio> to play by (add one)"),
+        ("<graphics type='sdl'/><sound model='pcspk'/>", "there is no <audio> to play by"),
+        ("<audio id='1' type='spice'/>", "type='spice' needs SPICE (<graphics type='spice'/>)"),
+        ("<audio id='1' type='sdl' driver='x'/>", "driver='x' is unknown (one of esd, alsa,"),
+        (
+            "<audio id='1' type='oss'><input fixedSettings='yes'/></audio>",
+            "<input>: fixedSettings='yes' needs the mixing engine (mixingEngine='yes')",
+        ),
+        (
+            "<audio id='1' type='oss'><input mixingEngine='yes' voices='0'/></audio>",
+            "<input>: voices='0' is out of range",
+        ),
+        (
+            "<audio id='1' type='oss'><output mixingEngine='yes'><settings/></output></audio>",
+            "<settings> need fixedSettings='yes'",
+        ),
         (VNC * 2, "one type='vnc'"),
         ("<graphics type='vnc' port='80'/>", "below 5900"),
         ("<graphics type='vnc' port='99999'/>", "out of range"),
@@ -163,6 +255,92 @@ def test_what_is_wrong_is_said_with_its_line(xml: str, what: str) -> None:
     found = errors(xml)
     assert any(what in error for error in found), found
     assert found[0].startswith(f"vm.xml:{FIRST_DEVICE_LINE}: ")
+
+
+@pytest.mark.parametrize(
+    ("xml", "name", "expected"),
+    [
+        ("<graphics type='sdl'><gl enable='no'/></graphics>", "display", "sdl,gl=off"),
+        ("<graphics type='sdl'><gl enable='yes'/></graphics>", "display", "sdl,gl=on"),
+        ("<graphics type='sdl'/>", "display", "sdl"),
+        (
+            "<graphics type='dbus' address='unix:path=/b'><gl enable='no'/></graphics>",
+            "display",
+            "dbus,addr=unix:path=/b,gl=off",
+        ),
+        ("<graphics type='dbus' p2p='yes'/>", "display", "dbus,p2p=on"),
+        (
+            "<graphics type='dbus' p2p='yes'><audio id='1'/></graphics><audio id='1' type='dbus'/>",
+            "display",
+            "dbus,p2p=on,audiodev=audio1",
+        ),
+        (
+            "<graphics type='vnc' port='5900' powerControl='no'/>",
+            "vnc",
+            "127.0.0.1:0,power-control=off,audiodev=audio1",
+        ),
+        ("<graphics type='vnc' port='5900' connected='x'/>", "vnc", "127.0.0.1:0,audiodev=audio1"),
+        (
+            "<graphics type='vnc' socket='/s'><listen type='address'/></graphics>",
+            "vnc",
+            "vnc=unix:/s,audiodev=audio1",
+        ),
+        ("<graphics type='spice' port='5900' keymap='de'/>", "k", "de"),
+    ],
+)
+def test_a_display_on_the_command_line(xml: str, name: str, expected: str) -> None:
+    assert words(xml, name) == expected
+
+
+def test_a_bus_is_shown_as_libvirts_and_is_the_sessions_at_launch() -> None:
+    xml = "<graphics type='dbus'/>"
+    path = "unix:path=/run/libvirt/qemu/dbus/-1-vm-dbus.sock"
+    assert words(xml, "display") == f"dbus,addr={path}"
+    assert words(xml, "display", live=True) == "dbus"
+
+
+def test_rdp_is_somebody_elses_work() -> None:
+    made = translated(f"<graphics type='dbus'/>\n{RDP}")
+    said = "vm.xml:7: <graphics>: start qemu-rdp yourself, on the bus of <graphics type='dbus'>"
+    assert said in [str(notice) for notice in made.notices]
+    assert len(options(made, "display")) == 1
+
+
+def test_gl_is_for_viewers_on_this_host() -> None:
+    """Libvirt lets it pass, and QEMU may."""
+    said = "vm.xml:6: <graphics>: QEMU has <gl> for viewers on this host only"
+    remote = translated("<graphics type='spice' port='5900'><gl enable='yes'/></graphics>")
+    assert f"{said} (<listen type='none'/>)" in [str(notice) for notice in remote.notices]
+    here = "<graphics type='spice'><listen type='none'/><gl enable='yes'/></graphics>"
+    assert not [notice for notice in translated(here).notices if "<gl>" in str(notice)]
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ("type='vga' vram='9000'", {"driver": "VGA", "vgamem_mb": 16}),
+        ("type='cirrus' vram='1'", {"driver": "cirrus-vga"}),
+        ("vram='16384'", {"driver": "cirrus-vga"}),
+        ("type='virtio' heads='0'", {"driver": "virtio-vga", "max_outputs": None}),
+        ("type='virtio' heads='2'", {"driver": "virtio-vga", "max_outputs": 2}),
+        ("type='qxl' ram='5000'", {"ram_size": 8 << 20, "vgamem_mb": 16}),
+    ],
+)
+def test_a_graphics_card(model: str, expected: dict[str, object]) -> None:
+    card = device(translated(f"<video><model {model}/></video>"), "video0")
+    assert {key: card.get(key) for key in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("audio", "env"),
+    [
+        ("type='sdl' driver='alsa'", {"SDL_AUDIODRIVER": "alsa"}),
+        ("type='pipewire' runtimeDir='/r'", {"PIPEWIRE_RUNTIME_DIR": "/r"}),
+        ("type='pipewire'", {}),
+    ],
+)
+def test_some_sound_is_led_by_the_environment(audio: str, env: dict[str, str]) -> None:
+    assert translated(f"<audio id='1' {audio}/>").plan.env == env
 
 
 def test_a_qemu_without_spice_says_so() -> None:

@@ -3,7 +3,15 @@
 import pytest
 
 from qsuper.options import Access, Handle, OpenFile, SharedMemory
-from tests.support.domains import FIRST_DEVICE_LINE, device, errors, options, translated
+from qsuper.translate.site import HostData
+from tests.support.domains import (
+    FIRST_DEVICE_LINE,
+    device,
+    errors,
+    obstacles,
+    options,
+    translated,
+)
 from tests.support.emulators import emulator
 
 SHARED = "<memoryBacking><access mode='shared'/></memoryBacking>"
@@ -109,11 +117,28 @@ def test_an_unassigned_device_is_not_the_guests() -> None:
     assert not [row for row in options(translated(xml), "device") if "vfio" in row["driver"]]
 
 
-def test_smartcards_get_a_reader_each() -> None:
-    made = translated("<smartcard mode='host'/>" * 2)
-    assert [device(made, f"smartcard{n}")["bus"] for n in range(2)] == ["ccid0.0", "ccid1.0"]
+def test_a_smartcard_gets_a_reader() -> None:
+    made = translated("<smartcard mode='host'/>")
+    assert device(made, "ccid0")["driver"] == "usb-ccid"
+    assert device(made, "smartcard0")["bus"] == "ccid0.0"
 
 
+def test_certificates_have_a_database_anyway() -> None:
+    certificates = "".join(f"<certificate>{name}</certificate>" for name in "abc")
+    made = translated(f"<smartcard mode='host-certificates'>{certificates}</smartcard>")
+    card = device(made, "smartcard0")
+    assert (card["cert1"], card["cert3"], card["db"]) == ("a", "c", "/etc/pki/nssdb")
+
+
+def tpm(kind: str, attributes: str, inside: str) -> str:
+    return f"<tpm><backend type='{kind}' {attributes}>{inside}</backend></tpm>"
+
+
+def filesystem(inside: str, attributes: str = "") -> str:
+    return f"<filesystem {attributes}>{inside}<source dir='/a'/><target dir='t'/></filesystem>"
+
+
+UUIDS = [f"c2177883-f1bb-47f0-914d-32a22e3a880{number}" for number in range(2)]
 MDEV = "<hostdev mode='subsystem' type='mdev' model='vfio-pci'>{}</hostdev>"
 
 
@@ -135,19 +160,54 @@ MDEV = "<hostdev mode='subsystem' type='mdev' model='vfio-pci'>{}</hostdev>"
         ("<watchdog model='ib700'/><watchdog model='i6300esb' action='none'/>", "differs from"),
         ("<rng model='virtio'/>", "<backend> is missing"),
         ("<rng model='virtio'><backend model='dice'/></rng>", "'dice' is unknown"),
-        ("<rng model='virtio'><backend model='egd' type='pty'/></rng>", "not supported"),
-        ("<rng model='virtio'><rate/><backend model='random'/></rng>", "'bytes' is missing"),
+        (
+            "<rng model='virtio'><backend model='egd'/></rng>",
+            "<backend>: attribute 'type' is missing",
+        ),
+        ("<rng model='virtio'><rate bytes='x'/><backend model='random'/></rng>", "is not a number"),
         ("<panic model='s390'/>", "has no model='s390'"),
         ("<panic model='isa'/><panic model='isa'/>", "one model='isa'"),
         ("<vsock/><vsock/>", "there can be one"),
         ("<vsock><cid address='2'/></vsock>", "out of range"),
-        ("<vsock><cid/></vsock>", "'address' is missing"),
         ("<crypto model='virtio' type='qemu'/>", "<backend> is missing"),
+        ("<panic model='isa'><address type='pci' slot='5'/></panic>", "has no such <address>"),
+        ("<panic model='hyperv'><address type='isa' iobase='0x505'/></panic>", "no such <address>"),
+        ("<panic model='isa'><address type='isa' iobase='zz'/></panic>", "no hexadecimal number"),
         (
-            "<crypto model='virtio' type='qemu'><backend model='builtin' queues='2'/></crypto>",
-            "one queue",
+            "<panic model='pvpanic'><address type='isa'/></panic>",
+            "is not on a bus with such an <address>",
         ),
-        ("<pstore backend='acpi-erst'><path>/p</path><size>8</size></pstore>", "needs ACPI"),
+        ("<watchdog model='diag288'/>", "is part of s390x (i6300esb)"),
+        (
+            "<watchdog model='ib700'><address type='isa'/></watchdog>",
+            "model='ib700' has no address",
+        ),
+        ("<redirfilter><usbdev allow='yes'/></redirfilter>" * 2, "<redirfilter>: there can be one"),
+        ("<lease><target path='/x'/></lease>", "<lease>: <key> is missing"),
+        ("<lease><lockspace>s</lockspace><key>k</key></lease>", "<lease>: <target> is missing"),
+        ("<memballoon model='virtio'><stats period='x'/></memballoon>", "period='x' is not a"),
+        (
+            tpm("external", "", "<source type='unix' mode='bind' path='/s'/>"),
+            "QEMU connects to an external TPM (mode='connect')",
+        ),
+        ("<tpm><backend type='emulator' debug='x'/></tpm>", "debug='x' is not a number"),
+        (
+            "<tpm><backend type='emulator' persistent_state='x'/></tpm>",
+            "persistent_state='x' is unknown",
+        ),
+        (
+            tpm("emulator", "version='2.0'", "<active_pcr_banks><md5/></active_pcr_banks>"),
+            "<md5>: there is no such bank",
+        ),
+        (
+            tpm("emulator", "version='1.2'", "<active_pcr_banks><sha256/></active_pcr_banks>"),
+            "<profile> and <active_pcr_banks> need version='2.0'",
+        ),
+        (
+            "<tpm><backend type='emulator'><encryption secret='x'/></backend></tpm>",
+            "<encryption>: secret='x' is no uuid",
+        ),
+        ("<parallel type='null'><target port='x'/></parallel>", "port='x' is not a number"),
         ("<pstore backend='acpi-erst'><path>/p</path><size>7</size></pstore>", "power of two"),
         ("<iommu model='intel'/>", "has no model='intel'"),
         ("<iommu model='virtio'><driver intremap='on'/></iommu>", "takes no <driver>"),
@@ -168,6 +228,13 @@ MDEV = "<hostdev mode='subsystem' type='mdev' model='vfio-pci'>{}</hostdev>"
             "<filesystem><driver type='virtiofs'/><source dir='/a'/><target dir='t'/></filesystem>",
             "needs shared memory",
         ),
+        (
+            filesystem("<driver type='handle'/>", "accessmode='mapped'"),
+            "driver type='handle' is always accessmode='passthrough'",
+        ),
+        (filesystem("<space_hard_limit>5</space_hard_limit>"), "QEMU limits no file system"),
+        (filesystem("<boot order='1'/>"), "only virtiofs can be booted from (remove <boot>)"),
+        (filesystem("", "fmode='700'"), "fmode= and dmode= need accessmode='mapped'"),
         (DIMM, "need NUMA cells"),
         ("<memory model='nvdimm'/>", "<target> is missing"),
         ("<hostdev mode='capabilities' type='misc'/>", "mode='capabilities'"),
@@ -179,11 +246,63 @@ MDEV = "<hostdev mode='subsystem' type='mdev' model='vfio-pci'>{}</hostdev>"
             "</hostdev>" * 2,
             "stands here twice",
         ),
+        (
+            (
+                "<hostdev mode='subsystem' type='usb'><source startupPolicy='x'><vendor id='0x1'/>"
+                "<product id='0x2'/></source></hostdev>"
+            ),
+            "startupPolicy='x' is unknown",
+        ),
+        (
+            (
+                "<hostdev mode='subsystem' type='scsi_host'>"
+                "<source protocol='vhost' wwpn='naa.12'/></hostdev>"
+            ),
+            "wwpn='naa.12' is no name",
+        ),
+        (
+            (
+                "<hostdev mode='subsystem' type='scsi' sgio='x'><source>"
+                "<adapter name='scsi_host0'/><address bus='0' target='0' unit='0'/>"
+                "</source></hostdev>"
+            ),
+            "sgio='x' is not supported by Linux (filtered)",
+        ),
+        (
+            (
+                "<hostdev mode='subsystem' type='pci'><source writeFiltering='no'>"
+                "<address domain='0' bus='0' slot='1' function='0'/></source></hostdev>"
+            ),
+            "QEMU knows no writeFiltering=",
+        ),
+        (
+            "<graphics type='vnc'/>"
+            + "".join(
+                MDEV.format(f"<source><address uuid='{UUIDS[n]}'/></source>") for n in (0, 1)
+            ).replace("<hostdev", "<hostdev ramfb='on' display='on'"),
+            "only one device can have ramfb='on'",
+        ),
+        (
+            "<rng model='virtio'><backend model='random'/><boot order='1' loadparm='a_b'/></rng>",
+            "loadparm='a_b' is none",
+        ),
         ("<redirdev bus='usb'/>", "'type' is missing"),
         ("<redirfilter><usbdev version='x' allow='yes'/></redirfilter>", "no version"),
         ("<redirfilter><usbdev/></redirfilter>", "'allow' is missing"),
         ("<smartcard mode='host-certificates'/>", "three are needed"),
         ("<smartcard mode='passthrough'/>", "'type' is missing"),
+        ("<smartcard mode='host'/>" * 2, "QEMU has room for one, in reader 0, slot 0"),
+        (
+            "<smartcard mode='host'><address type='ccid' controller='0' slot='1'/></smartcard>",
+            "QEMU has room for one, in reader 0, slot 0",
+        ),
+        (
+            (
+                "<smartcard mode='host-certificates'><certificate>a</certificate><certificate>b"
+                "</certificate><certificate>c</certificate><database>x/y</database></smartcard>"
+            ),
+            "<database> 'x/y' is no absolute path",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_with_its_line(xml: str, what: str) -> None:
@@ -210,3 +329,182 @@ def test_what_is_wrong_is_said_with_its_line(xml: str, what: str) -> None:
 def test_what_is_wrong_with_memory_devices(xml: str, what: str) -> None:
     found = errors(xml, parts=NUMA)
     assert any(what in error for error in found), found
+
+
+LASTING = (
+    "<memory model='{}' {}>{}<source><path>/p</path></source>"
+    "<target><size unit='MiB'>64</size>{}</target></memory>"
+)
+CELL = "<node>0</node>"
+
+
+@pytest.mark.parametrize(
+    ("xml", "what"),
+    [
+        (LASTING.format("virtio-pmem", "access='private'", "", ""), "virtio-pmem is always shared"),
+        (LASTING.format("virtio-pmem", "", "", CELL), "virtio-pmem is in no NUMA cell"),
+        (LASTING.format("nvdimm", "discard='yes'", "", CELL), "an nvdimm discards nothing"),
+        (
+            LASTING.format("nvdimm", "", f"<uuid>{UUIDS[0]}</uuid>", CELL),
+            "an nvdimm has a uuid on pseries machines alone",
+        ),
+        (
+            LASTING.format("nvdimm", "", "", f"{CELL}<label><size unit='KiB'>64</size></label>"),
+            "<label> is below 128 KiB",
+        ),
+        (
+            LASTING.format("nvdimm", "", "", f"{CELL}<label><size unit='MiB'>64</size></label>"),
+            "<label> leaves no memory",
+        ),
+    ],
+)
+def test_what_is_wrong_with_memory_that_lasts(xml: str, what: str) -> None:
+    [found] = errors(xml, parts=NUMA)
+    assert found.startswith(f"vm.xml:{FIRST_DEVICE_LINE}: ")
+    assert what in found
+
+
+def test_a_label_may_be_on_memory_that_is_read_only() -> None:
+    label = f"{CELL}<readonly/><label><size unit='KiB'>128</size></label>"
+    made = translated(LASTING.format("nvdimm", "", "", label), parts=NUMA)
+    row = device(made, "nvdimm0")
+    assert (row["label-size"], row["unarmed"]) == (128 << 10, True)
+
+
+def test_pmem_needs_no_cell() -> None:
+    made = translated(LASTING.format("virtio-pmem", "", "", ""), parts=NUMA)
+    assert device(made, "virtiopmem0")["memdev"] == "memvirtiopmem0"
+
+
+@pytest.mark.parametrize(
+    ("xml", "what"),
+    [
+        ("<iommu model='intel'><address type='pci' slot='9'/></iommu>", "has no address"),
+        ("<iommu model='intel'><driver eim='on'/></iommu>", "eim='on' needs intremap='on'"),
+        ("<iommu model='virtio'/>", "model='virtio' needs ACPI"),
+        ("<watchdog model='ib700'/>", "only i440fx has an ISA bus for model='ib700'"),
+    ],
+)
+def test_what_is_wrong_on_q35(xml: str, what: str) -> None:
+    [found] = errors(xml, machine="q35")
+    assert found.startswith(f"vm.xml:{FIRST_DEVICE_LINE}: ")
+    assert what in found
+
+
+@pytest.mark.parametrize(
+    ("xml", "ident", "expected"),
+    [
+        (
+            "<iommu model='intel'><driver intremap='on' aw_bits='39'/></iommu>",
+            "iommu0",
+            {"driver": "intel-iommu", "intremap": "on", "aw-bits": 39},
+        ),
+        (
+            "<pstore backend='acpi-erst'><size>8</size></pstore>",
+            "pstore0",
+            {"memdev": "mempstore0"},
+        ),
+        (
+            (
+                "<hostdev mode='subsystem' type='mdev' model='vfio-pci'><source>"
+                f"<address uuid='{UUIDS[0]}'/></source></hostdev>"
+            ),
+            "hostdev0",
+            {"driver": "vfio-pci", "display": "off"},
+        ),
+        (
+            (
+                "<hostdev mode='subsystem' type='mdev' model='vfio-pci' ramfb='on'><source>"
+                f"<address uuid='{UUIDS[0]}'/></source></hostdev>"
+            ),
+            "hostdev0",
+            {"driver": "vfio-pci-nohotplug", "display": "off", "ramfb": True},
+        ),
+        (
+            "<shmem name='m'><model type='ivshmem-doorbell'/><server path='/s'/></shmem>",
+            "shmem0",
+            {"ioeventfd": True},
+        ),
+        (
+            (
+                "<shmem name='m'><model type='ivshmem-doorbell'/><server path='/s'/>"
+                "<msi ioeventfd='off'/></shmem>"
+            ),
+            "shmem0",
+            {"ioeventfd": False},
+        ),
+    ],
+)
+def test_what_qemu_is_told(xml: str, ident: str, expected: dict[str, object]) -> None:
+    row = device(translated(xml, machine="q35"), ident)
+    assert {key: row.get(key) for key in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("", {"driver": "pvpanic"}),
+        ("<address type='isa'/>", {"driver": "pvpanic", "ioport": 0}),
+        ("<address type='isa' iobase='505'/>", {"driver": "pvpanic", "ioport": 0x505}),
+    ],
+)
+def test_a_panic_devices_port(address: str, expected: dict[str, object]) -> None:
+    made = translated(f"<panic model='isa'>{address}</panic>")
+    assert expected in options(made, "device")
+
+
+def test_a_record_of_crashes_has_a_file_anyway() -> None:
+    host = HostData(machine_id="m", nvram_dir="/nvram")
+    made = translated("<pstore backend='acpi-erst'><size>8</size></pstore>", host=host)
+    backend = options(made, "object")[-1]
+    assert (backend["mem-path"], backend["size"]) == ("/nvram/vm_PSTORE.raw", 8192)
+
+
+def test_two_cards_watch_the_guest() -> None:
+    made = translated("<watchdog model='i6300esb'/>" * 2)
+    places = [device(made, f"watchdog{number}")["addr"] for number in range(2)]
+    assert len(set(places)) == 2
+
+
+def test_a_builtin_crypto_device_has_one_queue() -> None:
+    """Libvirt writes more, and QEMU does not start."""
+    crypto = "<crypto model='virtio' type='qemu'><backend model='builtin' queues='{}'/></crypto>"
+    text = "vm.xml:6: <crypto>: the back end 'builtin' has one queue (queues='1')"
+    assert obstacles(crypto.format(2)) == [text]
+    assert obstacles(crypto.format(1)) == []
+    assert "queues" not in options(translated(crypto.format(0)), "object")[-1]
+
+
+@pytest.mark.parametrize("kind", ["pty", "file"])
+def test_random_numbers_come_by_any_character_device(kind: str) -> None:
+    backend = f"<backend model='egd' type='{kind}'><source path='/x'/></backend>"
+    made = translated(f"<rng model='virtio'>{backend}</rng>")
+    assert options(made, "chardev")[0]["id"] == options(made, "object")[-1]["chardev"]
+
+
+@pytest.mark.parametrize("rate", ["<rate/>", "<rate bytes='0'/>"])
+def test_a_rate_of_nothing_is_no_limit(rate: str) -> None:
+    made = translated(f"<rng model='virtio'>{rate}<backend model='random'/></rng>")
+    assert "max-bytes" not in device(made, "rng0")
+
+
+def test_a_vsock_address_is_derived_where_none_is_given() -> None:
+    assert device(translated("<vsock><cid/></vsock>"), "vsock0")["guest-cid"] > 2
+
+
+@pytest.mark.parametrize(
+    ("attributes", "inside", "what"),
+    [
+        ("accessmode='mapped'", "", "virtiofs is always accessmode='passthrough'"),
+        ("multidevs='remap'", "", "virtiofs has no multidevs="),
+    ],
+)
+def test_what_virtiofs_has_not(attributes: str, inside: str, what: str) -> None:
+    xml = filesystem(f"<driver type='virtiofs'/>{inside}", attributes)
+    assert errors(xml, parts=SHARED) == [f"vm.xml:6: <filesystem>: {what} (remove it)"]
+
+
+def test_a_lease_is_nobodys_here() -> None:
+    xml = "<lease><lockspace>s</lockspace><key>k</key><target path='/x'/></lease>"
+    said = [str(notice) for notice in translated(xml).notices]
+    assert "vm.xml:6: <lease>: there is no lock manager here: nothing keeps others off" in said

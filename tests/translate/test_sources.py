@@ -7,8 +7,8 @@ import pytest
 
 from qsuper.plan import Command
 from qsuper.translate.site import HostData
-from tests.support.domains import device, errors, options, translated
-from tests.support.emulators import emulator
+from tests.support.domains import device, errors, obstacles, options, translated
+from tests.support.emulators import NEW_IN_9, emulator
 
 POOLS: Final[Mapping[str, Mapping[str, Any]]] = {
     "files": {"type": "dir", "path": "/pool"},
@@ -30,6 +30,15 @@ def volume(pool: str, name: str, more: str = "") -> str:
 
 def network(protocol: str, name: str = "x", inside: str = "<host name='h'/>") -> str:
     return disk("network", f"<source protocol='{protocol}' name='{name}'>{inside}</source>")
+
+
+HELPER = "<source type='unix' path='/pr' mode='{}'/>"
+
+
+def lun(inside: str = "", *, target: str = "dev='sda' bus='scsi'", head: str = "") -> str:
+    """Give a unit that is passed through, and *inside* of its source."""
+    source = f"<source dev='/d'>{inside}</source>"
+    return disk("block", source, target=target, head=f"device='lun' {head}")
 
 
 @pytest.mark.parametrize(
@@ -67,9 +76,29 @@ def test_auth_may_stand_beside_the_source() -> None:
     assert secrets == [node["password-secret"]]
 
 
-def test_iser_is_a_transport() -> None:
-    xml = network("iscsi", "iqn.t/1", "<host name='h' transport='iser'/>")
-    assert options(translated(xml), "blockdev")[0]["transport"] == "iser"
+def test_a_helper_of_the_users_makes_reservations() -> None:
+    inside = f"<reservations managed='no'>{HELPER.format('client')}</reservations>"
+    found = translated(lun(inside))
+    [node] = [row for row in options(found, "blockdev") if row["driver"] == "host_device"]
+    helpers = [row for row in options(found, "object") if row["qom-type"] == "pr-manager-helper"]
+    assert [(row["id"], row["path"]) for row in helpers] == [(node["pr-manager"], "/pr")]
+    assert found.obstacles == ()
+
+
+def test_one_helper_of_libvirts_is_for_all_disks() -> None:
+    """The command line is shown with it; qsuper starts none."""
+    inside = "<reservations managed='yes'/>"
+    xml = lun(inside) + "\n" + lun(inside, target="dev='sdb' bus='scsi'")
+    found = translated(xml)
+    nodes = [row for row in options(found, "blockdev") if row["driver"] == "host_device"]
+    helpers = [row for row in options(found, "object") if row["qom-type"] == "pr-manager-helper"]
+    assert [row["id"] for row in helpers] == ["pr-helper0"]
+    assert [row["pr-manager"] for row in nodes] == ["pr-helper0"] * 2
+    hint = "(managed='no', and start qemu-pr-helper yourself)"
+    assert obstacles(xml) == [
+        f"vm.xml:{line}: <disk> '{name}': <reservations managed='yes'> is not supported {hint}"
+        for line, name in ((6, "sda"), (7, "sdb"))
+    ]
 
 
 def test_a_vdpa_device_is_a_node() -> None:
@@ -101,9 +130,71 @@ def test_qcow2_decrypts_itself() -> None:
     assert above["encrypt"]["format"] == "luks"
 
 
+def test_an_image_may_keep_its_content_in_another_file() -> None:
+    found = translated(data("qcow2", "raw"), caps=emulator(paths=NEW_IN_9))
+    nodes = {row["node-name"]: row for row in options(found, "blockdev")}
+    assert nodes["libvirt-1-format"]["data-file"] == "libvirt-2-format"
+    assert nodes["libvirt-2-storage"]["filename"] == "/vm/b"
+    assert nodes["libvirt-2-format"]["read-only"] is False
+
+
+def test_a_slice_is_a_part_of_the_storage() -> None:
+    """Slices of other types are none of ours, as none of libvirt's."""
+    slices = "<slice type='x'/><slice type='storage' offset='4096' size='8192'/>"
+    xml = disk("file", f"<source file='a'><slices>{slices}</slices></source>")
+    part = options(translated(xml), "blockdev")[-1]
+    assert (part["driver"], part["offset"], part["size"]) == ("raw", 4096, 8192)
+
+
+@pytest.mark.parametrize(
+    ("xml", "expected"),
+    [
+        (
+            network("nfs", "/x", "<host name='h'/><identity user='root' group='+7'/>"),
+            {"driver": "nfs", "user": 0, "group": 7, "path": "/x"},
+        ),
+        (network("http", "a b/\u00fc?"), {"url": "http://h:80/a%20b/%C3%BC%3F"}),
+        (network("gluster", "v/d/a"), {"volume": "v", "path": "d/a"}),
+    ],
+)
+def test_what_a_server_is_told(xml: str, expected: Mapping[str, object]) -> None:
+    node = options(translated(xml), "blockdev")[0]
+    assert {key: node[key] for key in expected} == expected
+
+
+def test_cookies_are_a_secret() -> None:
+    xml = network("http", "x", crumbs("<cookie name='a'>1</cookie><cookie name='b'>2</cookie>"))
+    found = translated(xml)
+    [secret] = [row for row in options(found, "object") if row["qom-type"] == "secret"]
+    assert secret["data"] == "a=1; b=2"
+    assert options(found, "blockdev")[0]["cookie-secret"] == secret["id"]
+
+
+def test_a_protocol_that_this_qemu_lacks() -> None:
+    lacking = emulator(paths=["blockdev-add/arg-type/+iscsi"])
+    assert errors(network("iscsi", "iqn.t/1"), caps=lacking) == [
+        "vm.xml:6: iqn.t/1: this QEMU has no protocol 'iscsi'"
+    ]
+
+
 def encrypted(attributes: str, inside: str = SECRET, driver: str = "") -> str:
     source = f"<source file='a'><encryption {attributes}>{inside}</encryption></source>"
     return disk("file", driver + source)
+
+
+LUKS = f"<encryption format='luks'>{SECRET}</encryption>"
+UNIX = "<host transport='unix' socket='/s'/>"
+DATA = "<source file='b'/>"
+
+
+def crumbs(cookies: str) -> str:
+    return f"<host name='h'/><cookies>{cookies}</cookies>"
+
+
+def data(image: str, store: str, source: str = DATA) -> str:
+    """Give a disk whose content is in another file."""
+    kept = f"<dataStore type='file'><format type='{store}'/>{source}</dataStore>"
+    return disk("file", f"<driver type='{image}'/><source file='a'>{kept}</source>")
 
 
 RBD_AUTH = "<auth username='u'><secret type='ceph' usage='s'/></auth>"
@@ -119,7 +210,13 @@ FILE = "<source file='a'/>"
         (disk("file", "<source fdgroup='x'/>"), "fdgroup= names descriptors"),
         (
             disk("block", "<source dev='/d'><reservations managed='yes'/></source>"),
-            "managed='yes' is not supported (start qemu-pr-helper yourself)",
+            "<reservations> are for device='lun'",
+        ),
+        (lun("<reservations/>"), "<reservations>: attribute 'managed' is missing (yes or no)"),
+        (lun("<reservations managed='no'/>"), "<reservations>: <source> is missing"),
+        (
+            lun(f"<reservations managed='no'>{HELPER.format('server')}</reservations>"),
+            "to the helper",
         ),
         (disk("block", "<source/>"), "<source> is missing"),
         (disk("nvme", "<source/>"), "type='pci' is missing"),
@@ -130,6 +227,56 @@ FILE = "<source file='a'/>"
         (network("iscsi", "iqn.t", ""), "protocol='iscsi' needs a <host>"),
         (network("http", "x", "<host name='a'/><host name='b'/>"), "takes only one <host>"),
         (network("nbd", "x", "<host name='h' port='http'/>"), "port='http' is no port"),
+        (network("iscsi", "iqn.t/1", "<host name='h' transport='iser'/>"), "transport='iser'"),
+        (network("iscsi", "iqn.t/1", UNIX), "does not go by transport='unix'"),
+        (network("nbd", "x", "<host name='h' socket='/s'/>"), "transport='tcp' has no socket="),
+        (network("nfs", "x", "<host name='h' port='5'/>"), "protocol='nfs' takes no port="),
+        (disk("network", "<source protocol='http'><host name='h'/></source>"), "'name' is missing"),
+        (network("iscsi' tls='yes", "iqn.t"), "protocol='iscsi' has no tls= (remove it)"),
+        (network("http", "x", crumbs("<cookie name='a b'>x</cookie>")), "has no such characters"),
+        (network("http", "x", crumbs("<cookie name='a'>x;</cookie>")), "has no such characters"),
+        (network("http", "x", crumbs("<cookie name='a'/>")), "<cookie>: there is no value"),
+        (
+            network("http", "x", crumbs("<cookie name='a'>1</cookie>" * 2)),
+            "name='a' is given twice",
+        ),
+        (
+            network("ssh", "x", "<host name='h'/><identity username='u'/>"),
+            "<identity>: keyfile= or agentsock= is missing",
+        ),
+        (
+            disk(
+                "network",
+                "<source protocol='nbd' startupPolicy='optional'><host name='h'/></source>",
+            ),
+            "startupPolicy='optional' is not for type='network'",
+        ),
+        (disk("file", "<source file='a' startupPolicy='x'/>"), "startupPolicy='x' is unknown"),
+        (
+            disk("file", "<source file='a' startupPolicy='requisite'/>"),
+            "startupPolicy='requisite' is for CD-ROM and floppy drives",
+        ),
+        (disk("dir", "<source dir='/d'/><readonly/>"), "a directory is shown as format 'fat'"),
+        (data("raw", "raw"), "<dataStore> is a raw image of a qcow2 image"),
+        (data("qcow2", "qcow2"), "<dataStore> is a raw image of a qcow2 image"),
+        (data("qcow2", "raw", ""), "<dataStore>: <source> is missing"),
+        (
+            disk("file", "<source file='a'><seclabel model='dac' relabel='yes'/></source>"),
+            "<seclabel>: relabel='yes' needs a <label> (add it)",
+        ),
+        (
+            disk(
+                "file",
+                "<source file='a'><seclabel relabel='no'><label>x</label></seclabel></source>",
+            ),
+            "<seclabel>: relabel='no' leaves no use for a <label>",
+        ),
+        (
+            disk(
+                "file", "<source file='a'><seclabel model='dac'/><seclabel model='dac'/></source>"
+            ),
+            "<seclabel>: model='dac' is given twice",
+        ),
         (network("iscsi", "iqn.t/one"), "name='iqn.t/one' is no TARGET/LUN"),
         (network("gluster", "volume"), "name='volume' is no VOLUME/PATH"),
         (network("rbd", "image"), "name='image' is no POOL/IMAGE"),
@@ -155,6 +302,14 @@ FILE = "<source file='a'/>"
         (encrypted("format='luks'", f"{SECRET}<cipher/>"), "<cipher> makes sense only where"),
         (encrypted("format='luks2'"), "QEMU can't decrypt format='luks2' (luks)"),
         (encrypted("format='luks'", SECRET * 2), "it needs one <secret>"),
+        (
+            encrypted("format='luks'", "<secret type='ceph' usage='s'/>"),
+            "<encryption>: its <secret> must be of another type (passphrase)",
+        ),
+        (
+            disk("file", f"<source file='a'>{LUKS}</source>{LUKS}"),
+            "<encryption>: there is one in the <source>, too (remove one)",
+        ),
         (encrypted("format='luks' engine='librbd'"), "engine='librbd' is for protocol='rbd'"),
         (encrypted("format='luks'", SECRET, "<driver type='vmdk'/>"), "'vmdk' can't be encrypted"),
         (
@@ -163,8 +318,8 @@ FILE = "<source file='a'/>"
         ),
         (encrypted("format='luks'", "<secret type='passphrase' uuid='x'/>"), "uuid='x' is no uuid"),
         (
-            disk("file", "<source file='a'><slices><slice type='x'/></slices></source>"),
-            "type='storage' is the only one",
+            disk("file", "<source file='a'><slices><slice type='storage'/></slices></source>"),
+            "<slice>: attribute 'offset' is missing",
         ),
         (
             disk("file", f"{FILE}<backingStore type='file'><format type='raw'/></backingStore>"),
@@ -174,13 +329,14 @@ FILE = "<source file='a'/>"
             disk(
                 "file", f"{FILE}<backingStore type='file'><format type='raw'/>{FILE}</backingStore>"
             ),
-            "a raw image has no <backingStore>",
+            "format 'raw' has no <backingStore>",
         ),
         (disk("file", f"<driver name='tap'/>{FILE}"), "name='tap' is not supported (qemu)"),
         (disk("file", FILE, target="dev='disk0'"), "dev='disk0' is no name of a disk"),
         (disk("file", FILE, target="dev='xvda'"), "dev='xvda' says nothing of the bus"),
         (disk("file", FILE, target="dev='vdzzzzzzz'"), "dev='vdzzzzzzz' is beyond the last disk"),
-        (disk("file", FILE, head="sgio='unfiltered'"), "sgio='unfiltered' is no longer supported"),
+        (disk("file", FILE, head="sgio='filtered'"), "sgio= is for device='lun'"),
+        (lun(head="sgio='unfiltered'"), "sgio='unfiltered' is no longer supported"),
         (
             disk("file", f"{FILE}<iotune/><throttlefilters/>"),
             "<iotune> and <throttlefilters> exclude each other",
@@ -233,6 +389,7 @@ FILE = "<source file='a'/>"
 def test_errors(xml: str, expected: str) -> None:
     found = errors(xml, host=HOST, parts="<iothreads>1</iothreads>")
     assert any(expected in message for message in found), found
+    assert all(message.startswith("vm.xml:6: ") for message in found)
 
 
 def test_a_lun_on_virtio_needs_a_qemu_that_passes_commands() -> None:

@@ -160,23 +160,24 @@ def test_companions_without_an_index_belong_together() -> None:
 
 
 def test_devices_of_all_kinds_take_their_turn() -> None:
-    """Hubs first, then host devices, disks, readers, inputs, serial ports, sound, redirection."""
+    """Hubs, disks, cards, sound, host devices, readers, serial ports, inputs, redirection."""
     xml = f"""<controller type='usb' index='0' model='piix3-uhci'/>
       <redirdev bus='usb' type='pty'/><sound model='usb'/>
       <serial type='pty'><target type='usb-serial'/></serial>{TABLET}
       <controller type='ccid'/>
       <disk type='file'><source file='a'/><target dev='sda' bus='usb'/></disk>
       <hostdev mode='subsystem' type='usb'><source><address bus='1' device='2'/></source></hostdev>
-      {HUB}"""
+      <interface type='user'><model type='usb-net'/></interface>{HUB}"""
     rows = options(translated(xml), "device")
     found = {row["port"]: row["driver"] for row in rows if "port" in row}
     assert list(dict(sorted(found.items(), key=lambda item: (len(item[0]), item[0]))).values()) == [
         "usb-hub",
-        "usb-host",
         "usb-storage",
-        "usb-ccid",
-        "usb-tablet",
-        "usb-serial",
+        "usb-net",
         "usb-audio",
+        "usb-host",
+        "usb-ccid",
+        "usb-serial",
+        "usb-tablet",
         "usb-redir",
     ]

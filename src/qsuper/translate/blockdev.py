@@ -173,6 +173,8 @@ class Image(Struct, frozen=True, kw_only=True):
         if isinstance(self.storage, DirStorage) and not self.is_readonly:
             yield self._error("QEMU's FAT directory can't be written to: <readonly/> is missing")
         if self.backing is not None:
+            if self.format not in _BACKED:
+                yield self._error(f"format '{self.format}' has no <backingStore>")
             yield from self.backing.problems(site)
 
     def _encryption_problems(self, encryption: Encryption, site: Site) -> Iterator[ConfigError]:

@@ -154,12 +154,12 @@ def _helper(source: Node) -> Reservations | None:
     if node is None:
         return None
     if node.required_yes_no("managed"):
-        return Reservations(node=node)
+        return Reservations(path=None)
     helper = node.required_child("source")
     helper.ignore("type")
     if helper.get("mode") not in (None, "client"):
         raise helper.error("QEMU connects to the helper", hint="mode='client'")
-    return Reservations(node=node, path=helper.file("path") or "")
+    return Reservations(path=helper.file("path") or "")
 
 
 def _directory(source: Node) -> Storage | None:

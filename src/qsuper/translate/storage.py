@@ -16,7 +16,6 @@ from qsuper.errors import ConfigError
 from qsuper.location import Location
 from qsuper.options import Option, Value
 from qsuper.record import AbstractStruct
-from qsuper.translate.node import Node
 from qsuper.translate.site import HostData, Site
 
 MANAGED_HELPER: Final = "pr-helper0"
@@ -66,8 +65,7 @@ class Storage(AbstractStruct, frozen=True, kw_only=True):
 class Reservations(Struct, frozen=True, kw_only=True):
     """`<reservations>`: a helper makes SCSI persistent reservations, which need privilege."""
 
-    node: Node
-    path: str | None = None
+    path: str | None
     """Its socket; None: libvirt starts one for the domain."""
 
 

@@ -46,7 +46,7 @@ class _Controller(Device, frozen=True, kw_only=True):
 
     @classmethod
     def claims(cls, node: Node) -> bool:
-        return (node.get("type") or _DEFAULT) == cls.ALIAS
+        return (node.get("type") if node.has("type") else _DEFAULT) == cls.ALIAS
 
     @classmethod
     def parse(cls, node: Node) -> Self:

@@ -76,6 +76,12 @@ class Crypto(Device, frozen=True, kw_only=True):
             text = f"<crypto>: this QEMU has no back end '{self.backend}'"
             yield ConfigError(text, at=self.at, hint="builtin")
 
+    def obstacles(self, context: Context) -> Iterator[ConfigError]:
+        del context
+        if self.backend is Backend.BUILTIN and self.queues not in (None, 1):
+            text = "<crypto>: the back end 'builtin' has one queue"
+            yield ConfigError(text, at=self.at, hint="queues='1'")
+
     def options(self, context: Context) -> Iterator[Option]:
         backend = f"obj{self.alias}"
         kind = f"cryptodev-backend-{self.backend}"

@@ -5,7 +5,7 @@ Sources: libvirt `formatdomain.rst`, "Panic device"; `qemuBuildPanicCommandLine(
 
 from collections.abc import Iterator
 from enum import StrEnum, unique
-from typing import ClassVar, Final, Self
+from typing import ClassVar, Self
 
 from msgspec.structs import replace
 
@@ -13,7 +13,7 @@ from qsuper.errors import ConfigError
 from qsuper.options import Option
 from qsuper.translate.devices.base import Context, Device, common, placed
 from qsuper.translate.node import Node
-from qsuper.translate.places import IsaAddress, PciAddress, PciKind, PciTurn
+from qsuper.translate.places import IsaAddress, PciKind, PciTurn
 
 
 @unique
@@ -29,9 +29,6 @@ class Model(StrEnum):
     """Part of the machine."""
     S390 = "s390"
     """Part of the CPU."""
-
-
-_ADDRESS: Final = {Model.ISA: IsaAddress, Model.PVPANIC: PciAddress}
 
 
 class Panic(Device, frozen=True, kw_only=True):
@@ -68,8 +65,8 @@ class Panic(Device, frozen=True, kw_only=True):
             Model.PSERIES: site.machine.startswith("pseries"),
             Model.S390: site.arch == "s390x",
         }
-        wanted = _ADDRESS.get(self.model) if self.model else None
-        if self.address is not None and not (wanted and isinstance(self.address, wanted)):
+        is_isa = self.model is Model.ISA and isinstance(self.address, IsaAddress)
+        if self.address is not None and not is_isa and self.model is not Model.PVPANIC:
             text = f"<panic>: model='{self.model}' has no such <address>"
             yield ConfigError(text, at=self.at, hint="remove it")
         if self.model is None:

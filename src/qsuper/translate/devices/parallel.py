@@ -28,7 +28,7 @@ class Parallel(Device, frozen=True, kw_only=True):
         target = node.child("target")
         if target is not None:
             target.ignore("type")
-            target.integer("port", low=0)  # QEMU numbers them in order
+            target.integer("port")  # QEMU numbers them in order
         return cls(**common(node), chardev=Chardev.parse(node))
 
     def problems(self, context: Context) -> Iterator[ConfigError]:

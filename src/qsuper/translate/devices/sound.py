@@ -115,8 +115,9 @@ class Sound(Device, frozen=True, kw_only=True):
                 yield self._error("model='pcspk' is part of a PC", "virtio or usb")
         elif not context.site.caps.has_type(self._driver()):
             yield self._error(f"this QEMU has no model='{self.model}'", "ich6, ich9, usb, virtio")
-        if self.audio is not None and audiodev(context, self.audio) is None:
-            yield self._error(f"there is no <audio id='{self.audio}'>", "add one")
+        if audiodev(context, self.audio) is None:
+            wanted = "<audio>" if self.audio is None else f"<audio id='{self.audio}'>"
+            yield self._error(f"there is no {wanted} to play by", "add one")
 
     def machine_props(self, context: Context) -> Props:
         if self.model is not Model.PCSPK:

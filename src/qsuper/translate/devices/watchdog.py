@@ -85,6 +85,8 @@ class Watchdog(Device, frozen=True, kw_only=True):
                 yield self._error("model='itco' is part of q35", "machine='q35'")
         elif self.model is Model.IB700 and not context.site.is_i440fx:
             yield self._error("only i440fx has an ISA bus for model='ib700'", "i6300esb")
+        elif self.model is Model.DIAG288 and context.site.arch != "s390x":
+            yield self._error("model='diag288' is part of s390x", "i6300esb")
         elif not context.site.caps.has_type(self.model):
             yield self._error(f"this QEMU has no model='{self.model}'", "i6300esb")
 

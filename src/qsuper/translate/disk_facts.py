@@ -174,7 +174,7 @@ class DiskFacts(Device, frozen=True, kw_only=True):
             yield "a CD-ROM drive can't have <throttlefilters>"
         if self.iotune.limits and self.bus_type is DiskBus.SD:
             yield "an SD card's speed can't be limited"
-        if self.acpi_index is not None and self.bus_type not in (DiskBus.VIRTIO, DiskBus.SD):
+        if self.acpi_index is not None and self.bus_type is DiskBus.USB:
             yield "only PCI devices have an <acpi index=>"
 
     def _unfit_driver(self, context: Context) -> Iterator[str]:

@@ -12,6 +12,7 @@ from msgspec import field
 from msgspec.structs import replace
 
 from qsuper.errors import ConfigError
+from qsuper.location import Notice
 from qsuper.options import Handle, Option, Props, Value
 from qsuper.plan import Helper
 from qsuper.translate.devices.base import Context, Device, common, placed
@@ -152,9 +153,12 @@ class Filesystem(Device, frozen=True, kw_only=True):
         for is_wrong, message, hint in self._misfits():
             if is_wrong:
                 yield self._error(message, hint)
+
+    def notices(self, context: Context) -> Iterator[Notice]:
         tags = [getattr(other, "tag", None) for other in context.devices("filesystem")]
         if tags.count(self.tag) > 1:
-            yield self._error(f"<target dir='{self.tag}'/> stands here twice", "rename one")
+            text = f"<filesystem>: <target dir='{self.tag}'/> stands here twice"
+            yield Notice(self.at, f"{text}, and the guest finds one of them")
 
     def _misfits(self) -> Iterator[tuple[bool, str, str]]:
         """Give what does not go together: whether it is so, what is wrong, what would help."""

@@ -232,6 +232,11 @@ def test_what_the_runtime_can_attach_to() -> None:
             "<serial type='null'><protocol type='raw'/><protocol type='raw'/></serial>",
             "vm.xml:6: <serial>: there are too many <protocol> (at most 1)",
         ),
+        (
+            channel("qemu-vdagent", "<source><clipboard/></source>"),
+            "<clipboard>: attribute 'copypaste' is missing (yes or no)",
+        ),
+        ("<serial type='null'><target port='x'/></serial>", "<target>: port='x' is not a number"),
         ("<serial type='null'><target type='system-serial'/></serial>", "has no 'system-serial'"),
         ("<serial type='null'><target type='sclp-serial'/></serial>", "has no 'sclp-serial'"),
         (
@@ -303,6 +308,13 @@ def test_ports_that_qemu_has_not(ports: tuple[int, ...], expected: str) -> None:
     assert obstacles(xml) == [expected]
     rows = options(translated(xml), "device")
     assert [row["index"] for row in rows if row["driver"] == "isa-serial"] == list(ports)
+
+
+@pytest.mark.parametrize("device_xml", ["<serial type='pty'>{}</serial>", "<console>{}</console>"])
+def test_a_port_below_the_first_is_none(device_xml: str) -> None:
+    xml = device_xml.format("<target port='-1'/>")
+    rows = options(translated(xml), "device")
+    assert [row["index"] for row in rows if row["driver"] == "isa-serial"] == [0]
 
 
 def test_a_back_end_that_this_qemu_lacks() -> None:

@@ -158,7 +158,7 @@ def test_virtio_mmio_on_an_arm_board_without_pci() -> None:
 @pytest.mark.parametrize(
     ("devices", "message"),
     [
-        (scsi("<driver queues='0'/>"), "queues='0' is out of range"),
+        (scsi("<driver queues='-1'/>"), "queues='-1' is out of range"),
         (scsi("<driver queues='2'/>", "model='lsilogic'"), "<driver queues> is for virtio-scsi"),
         (scsi("<driver iothread='3'/>"), "there is no iothread 3"),
         (scsi(more="model='buslogic'"), "model='buslogic' is not supported"),

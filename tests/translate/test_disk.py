@@ -284,6 +284,7 @@ def limited(target: str, count: int) -> str:
         (disk("sda:usb", "", head="device='cdrom'"), "can't be empty"),
         (disk("hda", f"{FILE}<readonly/>"), "can't be <readonly>"),
         (disk("vda", f"<driver type='iso'/>{FILE}"), "format 'iso' is not supported (use 'raw')"),
+        (disk("vda", f"<driver type=''/>{FILE}"), "format '' is not supported"),
         (disk("vda", f"{QCOW2}{FILE}<shareable/>"), "can't have format 'qcow2'"),
         (disk("vda", f"<driver iothread='7'/>{FILE}"), "I/O thread 7 does not exist"),
         (disk("hda", f"<driver queues='2'/>{FILE}"), "for bus='virtio'"),
@@ -415,6 +416,7 @@ def test_what_a_disk_of_another_process_has_not(driver: str, inside: str, what: 
         ("", "dev='sda' bus='sata' rotation_rate='65535'", {"rotation_rate": 65535}),
         ("<product/>", "dev='sda' bus='sata'", {"product": None}),
         ("<driver queues='0'/>", "dev='vda'", {"num-queues": None}),
+        ("<driver queue_size='0'/>", "dev='vda'", {"queue-size": None}),
         ("", "dev='vda' tray='closed'", {"driver": "virtio-blk-pci"}),
     ],
 )

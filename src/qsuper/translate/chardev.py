@@ -165,7 +165,9 @@ class Chardev(Struct, frozen=True, kw_only=True):
                 clipboard, mouse = source.child("clipboard"), source.child("mouse")
                 return replace(
                     self,
-                    clipboard=clipboard.yes_no("copypaste") if clipboard is not None else None,
+                    clipboard=clipboard.required_yes_no("copypaste")
+                    if clipboard is not None
+                    else None,
                     mouse=_mouse(mouse) if mouse is not None else None,
                 )
             case _:

@@ -249,7 +249,7 @@ class VirtioBlock(Struct, frozen=True, kw_only=True):
             ioeventfd=driver.on_off("ioeventfd"),
             event_idx=driver.on_off("event_idx"),
             queues=driver.integer("queues", low=0, high=1024) or None,
-            queue_size=driver.integer("queue_size", low=1, high=1024),
+            queue_size=driver.integer("queue_size", low=0, high=1024) or None,
             iothread=driver.integer("iothread", low=1),
             mapping=VqMapping.parse(driver),
         )

@@ -362,7 +362,8 @@ def _image(node: Node, kind: SourceType, device: DiskKind, driver: Node | None) 
         name = driver.get("name")
         if name not in (None, "qemu"):
             raise driver.error(f"name='{name}' is not supported", hint="qemu")
-        image_format = driver.get("type") or RAW
+        written = driver.get("type")
+        image_format = RAW if written is None else written
     if kind is SourceType.VHOSTUSER:
         return None
     image = Image.parse(node, kind, image_format)

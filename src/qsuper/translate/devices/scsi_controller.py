@@ -103,7 +103,7 @@ class ScsiController(Device, frozen=True, kw_only=True):
             return device
         return replace(
             device,
-            queues=driver.integer("queues", low=1, high=0xFFFF),
+            queues=driver.integer("queues", low=0, high=0xFFFF) or None,
             cmd_per_lun=driver.integer("cmd_per_lun", low=0, high=0xFFFFFFFF),
             max_sectors=driver.integer("max_sectors", low=0, high=0xFFFFFFFF),
             ioeventfd=driver.on_off("ioeventfd"),

@@ -117,7 +117,7 @@ class Serial(Device, frozen=True, kw_only=True):
             chardev=Chardev.parse(node),
             target=target.enum("type", SerialTarget, None) if target is not None else None,
             model=chip.enum("name", SerialModel) if chip is not None else None,
-            port=target.integer("port", low=0, high=255) if target is not None else None,
+            port=_port(target),
         )
 
     @classmethod
@@ -226,6 +226,12 @@ def _default_target(address: Address | None, site: Site) -> SerialTarget | None:
     return result
 
 
+def _port(target: Node | None) -> int | None:
+    """Read which port it is; libvirt takes a number below 0 for none."""
+    number = target.integer("port", high=0x7FFFFFFF) if target is not None else None
+    return None if number is None or number < 0 else number
+
+
 def _fits_machine(target: SerialTarget | None, model: SerialModel | None, site: Site) -> bool:
     match target:
         case SerialTarget.ISA | SerialTarget.ISA_DEBUG:
@@ -303,7 +309,7 @@ class Console(Device, frozen=True, kw_only=True):
             **common(node),
             chardev=Chardev.parse(node),
             target=target.enum("type", ConsoleTarget, None) if target is not None else None,
-            port=target.integer("port", low=0, high=255) if target is not None else None,
+            port=_port(target),
         )
 
     def defaulted(self, context: Context) -> Self:

@@ -3,23 +3,16 @@
 import pytest
 
 from qsuper.options import Access, Handle, OpenFile, SharedMemory
-from qsuper.translate.site import HostData
 from tests.support.domains import (
     FIRST_DEVICE_LINE,
     device,
     errors,
-    obstacles,
     options,
     translated,
 )
 from tests.support.emulators import emulator
 
 SHARED = "<memoryBacking><access mode='shared'/></memoryBacking>"
-NUMA = (
-    "<maxMemory slots='2' unit='GiB'>8</maxMemory>"
-    "<cpu><numa><cell id='0' cpus='0' memory='64' unit='MiB'/></numa></cpu>"
-)
-DIMM = "<memory model='dimm'><target><size unit='MiB'>64</size><node>0</node></target></memory>"
 
 
 def test_shared_memory_is_a_path_in_print_and_a_descriptor_at_launch() -> None:
@@ -84,22 +77,6 @@ def test_panic_devices_follow_the_machine() -> None:
     assert panic["bus"] == "pcie.0"
 
 
-def test_dimms_take_the_slots_that_are_free() -> None:
-    placed = DIMM.replace("</memory>", "<address type='dimm' slot='0'/></memory>")
-    made = translated(DIMM + placed, parts=NUMA)
-    assert [device(made, f"dimm{slot}")["slot"] for slot in range(2)] == [0, 1]
-    assert options(made, "m")[0]["size"] == "65536k"
-
-
-def test_memory_devices_count_by_their_model() -> None:
-    virtio = (
-        "<memory model='virtio-mem'><target><size unit='MiB'>64</size><node>0</node>"
-        "<block unit='MiB'>2</block><requested unit='MiB'>2</requested></target></memory>"
-    )
-    made = translated(virtio * 2, parts=NUMA)
-    assert device(made, "virtiomem1")["memdev"] == "memvirtiomem1"
-
-
 def test_host_cards_count_before_host_devices() -> None:
     pci = "<source><address type='pci' domain='0' bus='1' slot='{}' function='0'/></source>"
     device_xml = f"<hostdev mode='subsystem' type='pci'>{pci.format(1)}</hostdev>"
@@ -115,19 +92,6 @@ def test_an_unassigned_device_is_not_the_guests() -> None:
         " function='0'/></source><address type='unassigned'/></hostdev>"
     )
     assert not [row for row in options(translated(xml), "device") if "vfio" in row["driver"]]
-
-
-def test_a_smartcard_gets_a_reader() -> None:
-    made = translated("<smartcard mode='host'/>")
-    assert device(made, "ccid0")["driver"] == "usb-ccid"
-    assert device(made, "smartcard0")["bus"] == "ccid0.0"
-
-
-def test_certificates_have_a_database_anyway() -> None:
-    certificates = "".join(f"<certificate>{name}</certificate>" for name in "abc")
-    made = translated(f"<smartcard mode='host-certificates'>{certificates}</smartcard>")
-    card = device(made, "smartcard0")
-    assert (card["cert1"], card["cert3"], card["db"]) == ("a", "c", "/etc/pki/nssdb")
 
 
 def tpm(kind: str, attributes: str, inside: str) -> str:
@@ -235,7 +199,6 @@ MDEV = "<hostdev mode='subsystem' type='mdev' model='vfio-pci'>{}</hostdev>"
         (filesystem("<space_hard_limit>5</space_hard_limit>"), "QEMU limits no file system"),
         (filesystem("<boot order='1'/>"), "only virtiofs can be booted from (remove <boot>)"),
         (filesystem("", "fmode='700'"), "fmode= and dmode= need accessmode='mapped'"),
-        (DIMM, "need NUMA cells"),
         ("<memory model='nvdimm'/>", "<target> is missing"),
         ("<hostdev mode='capabilities' type='misc'/>", "mode='capabilities'"),
         ("<hostdev mode='subsystem' type='scsi'><source/></hostdev>", "<adapter> is missing"),
@@ -314,71 +277,6 @@ def test_what_is_wrong_is_said_with_its_line(xml: str, what: str) -> None:
 @pytest.mark.parametrize(
     ("xml", "what"),
     [
-        (DIMM * 3, "<maxMemory> has 2 slots"),
-        (DIMM.replace("<node>0", "<node>5"), "no NUMA cell 5"),
-        (DIMM.replace("dimm", "virtio-mem"), "needs <block> and <requested>"),
-        (
-            "".join(
-                DIMM.replace("</memory>", f"<address type='dimm' base='{base}'/></memory>")
-                for base in ("0x200000000", "0x200200000")
-            ),
-            "overlaps",
-        ),
-    ],
-)
-def test_what_is_wrong_with_memory_devices(xml: str, what: str) -> None:
-    found = errors(xml, parts=NUMA)
-    assert any(what in error for error in found), found
-
-
-LASTING = (
-    "<memory model='{}' {}>{}<source><path>/p</path></source>"
-    "<target><size unit='MiB'>64</size>{}</target></memory>"
-)
-CELL = "<node>0</node>"
-
-
-@pytest.mark.parametrize(
-    ("xml", "what"),
-    [
-        (LASTING.format("virtio-pmem", "access='private'", "", ""), "virtio-pmem is always shared"),
-        (LASTING.format("virtio-pmem", "", "", CELL), "virtio-pmem is in no NUMA cell"),
-        (LASTING.format("nvdimm", "discard='yes'", "", CELL), "an nvdimm discards nothing"),
-        (
-            LASTING.format("nvdimm", "", f"<uuid>{UUIDS[0]}</uuid>", CELL),
-            "an nvdimm has a uuid on pseries machines alone",
-        ),
-        (
-            LASTING.format("nvdimm", "", "", f"{CELL}<label><size unit='KiB'>64</size></label>"),
-            "<label> is below 128 KiB",
-        ),
-        (
-            LASTING.format("nvdimm", "", "", f"{CELL}<label><size unit='MiB'>64</size></label>"),
-            "<label> leaves no memory",
-        ),
-    ],
-)
-def test_what_is_wrong_with_memory_that_lasts(xml: str, what: str) -> None:
-    [found] = errors(xml, parts=NUMA)
-    assert found.startswith(f"vm.xml:{FIRST_DEVICE_LINE}: ")
-    assert what in found
-
-
-def test_a_label_may_be_on_memory_that_is_read_only() -> None:
-    label = f"{CELL}<readonly/><label><size unit='KiB'>128</size></label>"
-    made = translated(LASTING.format("nvdimm", "", "", label), parts=NUMA)
-    row = device(made, "nvdimm0")
-    assert (row["label-size"], row["unarmed"]) == (128 << 10, True)
-
-
-def test_pmem_needs_no_cell() -> None:
-    made = translated(LASTING.format("virtio-pmem", "", "", ""), parts=NUMA)
-    assert device(made, "virtiopmem0")["memdev"] == "memvirtiopmem0"
-
-
-@pytest.mark.parametrize(
-    ("xml", "what"),
-    [
         ("<iommu model='intel'><address type='pci' slot='9'/></iommu>", "has no address"),
         ("<iommu model='intel'><driver eim='on'/></iommu>", "eim='on' needs intremap='on'"),
         ("<iommu model='virtio'/>", "model='virtio' needs ACPI"),
@@ -392,107 +290,6 @@ def test_what_is_wrong_on_q35(xml: str, what: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("xml", "ident", "expected"),
-    [
-        (
-            "<iommu model='intel'><driver intremap='on' aw_bits='39'/></iommu>",
-            "iommu0",
-            {"driver": "intel-iommu", "intremap": "on", "aw-bits": 39},
-        ),
-        (
-            "<pstore backend='acpi-erst'><size>8</size></pstore>",
-            "pstore0",
-            {"memdev": "mempstore0"},
-        ),
-        (
-            (
-                "<hostdev mode='subsystem' type='mdev' model='vfio-pci'><source>"
-                f"<address uuid='{UUIDS[0]}'/></source></hostdev>"
-            ),
-            "hostdev0",
-            {"driver": "vfio-pci", "display": "off"},
-        ),
-        (
-            (
-                "<hostdev mode='subsystem' type='mdev' model='vfio-pci' ramfb='on'><source>"
-                f"<address uuid='{UUIDS[0]}'/></source></hostdev>"
-            ),
-            "hostdev0",
-            {"driver": "vfio-pci-nohotplug", "display": "off", "ramfb": True},
-        ),
-        (
-            "<shmem name='m'><model type='ivshmem-doorbell'/><server path='/s'/></shmem>",
-            "shmem0",
-            {"ioeventfd": True},
-        ),
-        (
-            (
-                "<shmem name='m'><model type='ivshmem-doorbell'/><server path='/s'/>"
-                "<msi ioeventfd='off'/></shmem>"
-            ),
-            "shmem0",
-            {"ioeventfd": False},
-        ),
-    ],
-)
-def test_what_qemu_is_told(xml: str, ident: str, expected: dict[str, object]) -> None:
-    row = device(translated(xml, machine="q35"), ident)
-    assert {key: row.get(key) for key in expected} == expected
-
-
-@pytest.mark.parametrize(
-    ("address", "expected"),
-    [
-        ("", {"driver": "pvpanic"}),
-        ("<address type='isa'/>", {"driver": "pvpanic", "ioport": 0}),
-        ("<address type='isa' iobase='505'/>", {"driver": "pvpanic", "ioport": 0x505}),
-    ],
-)
-def test_a_panic_devices_port(address: str, expected: dict[str, object]) -> None:
-    made = translated(f"<panic model='isa'>{address}</panic>")
-    assert expected in options(made, "device")
-
-
-def test_a_record_of_crashes_has_a_file_anyway() -> None:
-    host = HostData(machine_id="m", nvram_dir="/nvram")
-    made = translated("<pstore backend='acpi-erst'><size>8</size></pstore>", host=host)
-    backend = options(made, "object")[-1]
-    assert (backend["mem-path"], backend["size"]) == ("/nvram/vm_PSTORE.raw", 8192)
-
-
-def test_two_cards_watch_the_guest() -> None:
-    made = translated("<watchdog model='i6300esb'/>" * 2)
-    places = [device(made, f"watchdog{number}")["addr"] for number in range(2)]
-    assert len(set(places)) == 2
-
-
-def test_a_builtin_crypto_device_has_one_queue() -> None:
-    """Libvirt writes more, and QEMU does not start."""
-    crypto = "<crypto model='virtio' type='qemu'><backend model='builtin' queues='{}'/></crypto>"
-    text = "vm.xml:6: <crypto>: the back end 'builtin' has one queue (queues='1')"
-    assert obstacles(crypto.format(2)) == [text]
-    assert obstacles(crypto.format(1)) == []
-    assert "queues" not in options(translated(crypto.format(0)), "object")[-1]
-
-
-@pytest.mark.parametrize("kind", ["pty", "file"])
-def test_random_numbers_come_by_any_character_device(kind: str) -> None:
-    backend = f"<backend model='egd' type='{kind}'><source path='/x'/></backend>"
-    made = translated(f"<rng model='virtio'>{backend}</rng>")
-    assert options(made, "chardev")[0]["id"] == options(made, "object")[-1]["chardev"]
-
-
-@pytest.mark.parametrize("rate", ["<rate/>", "<rate bytes='0'/>"])
-def test_a_rate_of_nothing_is_no_limit(rate: str) -> None:
-    made = translated(f"<rng model='virtio'>{rate}<backend model='random'/></rng>")
-    assert "max-bytes" not in device(made, "rng0")
-
-
-def test_a_vsock_address_is_derived_where_none_is_given() -> None:
-    assert device(translated("<vsock><cid/></vsock>"), "vsock0")["guest-cid"] > 2
-
-
-@pytest.mark.parametrize(
     ("attributes", "inside", "what"),
     [
         ("accessmode='mapped'", "", "virtiofs is always accessmode='passthrough'"),
@@ -502,9 +299,3 @@ def test_a_vsock_address_is_derived_where_none_is_given() -> None:
 def test_what_virtiofs_has_not(attributes: str, inside: str, what: str) -> None:
     xml = filesystem(f"<driver type='virtiofs'/>{inside}", attributes)
     assert errors(xml, parts=SHARED) == [f"vm.xml:6: <filesystem>: {what} (remove it)"]
-
-
-def test_a_lease_is_nobodys_here() -> None:
-    xml = "<lease><lockspace>s</lockspace><key>k</key><target path='/x'/></lease>"
-    said = [str(notice) for notice in translated(xml).notices]
-    assert "vm.xml:6: <lease>: there is no lock manager here: nothing keeps others off" in said

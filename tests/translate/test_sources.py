@@ -7,6 +7,7 @@ import pytest
 
 from qsuper.plan import Command
 from qsuper.translate.site import HostData
+from tests.support.disks import crumbs, network
 from tests.support.domains import device, errors, obstacles, options, translated
 from tests.support.emulators import NEW_IN_9, emulator
 
@@ -26,10 +27,6 @@ def disk(kind: str, inside: str, *, target: str = "dev='vda'", head: str = "") -
 
 def volume(pool: str, name: str, more: str = "") -> str:
     return disk("volume", f"<source pool='{pool}' volume='{name}' {more}/>")
-
-
-def network(protocol: str, name: str = "x", inside: str = "<host name='h'/>") -> str:
-    return disk("network", f"<source protocol='{protocol}' name='{name}'>{inside}</source>")
 
 
 HELPER = "<source type='unix' path='/pr' mode='{}'/>"
@@ -146,37 +143,6 @@ def test_a_slice_is_a_part_of_the_storage() -> None:
     assert (part["driver"], part["offset"], part["size"]) == ("raw", 4096, 8192)
 
 
-@pytest.mark.parametrize(
-    ("xml", "expected"),
-    [
-        (
-            network("nfs", "/x", "<host name='h'/><identity user='root' group='+7'/>"),
-            {"driver": "nfs", "user": 0, "group": 7, "path": "/x"},
-        ),
-        (network("http", "a b/\u00fc?"), {"url": "http://h:80/a%20b/%C3%BC%3F"}),
-        (network("gluster", "v/d/a"), {"volume": "v", "path": "d/a"}),
-    ],
-)
-def test_what_a_server_is_told(xml: str, expected: Mapping[str, object]) -> None:
-    node = options(translated(xml), "blockdev")[0]
-    assert {key: node[key] for key in expected} == expected
-
-
-def test_cookies_are_a_secret() -> None:
-    xml = network("http", "x", crumbs("<cookie name='a'>1</cookie><cookie name='b'>2</cookie>"))
-    found = translated(xml)
-    [secret] = [row for row in options(found, "object") if row["qom-type"] == "secret"]
-    assert secret["data"] == "a=1; b=2"
-    assert options(found, "blockdev")[0]["cookie-secret"] == secret["id"]
-
-
-def test_a_protocol_that_this_qemu_lacks() -> None:
-    lacking = emulator(paths=["blockdev-add/arg-type/+iscsi"])
-    assert errors(network("iscsi", "iqn.t/1"), caps=lacking) == [
-        "vm.xml:6: iqn.t/1: this QEMU has no protocol 'iscsi'"
-    ]
-
-
 def encrypted(attributes: str, inside: str = SECRET, driver: str = "") -> str:
     source = f"<source file='a'><encryption {attributes}>{inside}</encryption></source>"
     return disk("file", driver + source)
@@ -185,10 +151,6 @@ def encrypted(attributes: str, inside: str = SECRET, driver: str = "") -> str:
 LUKS = f"<encryption format='luks'>{SECRET}</encryption>"
 UNIX = "<host transport='unix' socket='/s'/>"
 DATA = "<source file='b'/>"
-
-
-def crumbs(cookies: str) -> str:
-    return f"<host name='h'/><cookies>{cookies}</cookies>"
 
 
 def data(image: str, store: str, source: str = DATA) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from qsuper.runtime.inotify import Inotify
+from tests.support.orphans import IN_DELETE
 from tests.support.supervisors import PATIENCE_S, Supervisor, kill, member
 
 Run = Callable[..., tuple[int, str, str]]
@@ -292,11 +293,16 @@ def test_dead_supervisor_of_dead_guests(group: Supervisor, rundir: Path, qsuper:
     wait_for_end(group.pids["a"])
     assert states_of(qsuper("list", "--format", "json")[1]).keys() == {"dep1", "dep2"}
 
-    assert qsuper("destroy", "--all")[0] == 0
+    status, _, err = qsuper("destroy", "--all")
+    assert status == 0, err
 
     for pid in group.pids.values():
         wait_for_end(pid)
-    assert not list((rundir / "groups").iterdir())
+    with Inotify() as changes:  # a successor that found nothing to supervise is on its way out
+        changes.watch(str(rundir / "groups"), IN_DELETE)
+        while list((rundir / "groups").iterdir()):
+            assert select.select([changes], [], [], PATIENCE_S)[0]
+            changes.read()
 
 
 def test_adopt(group: Supervisor, qsuper: Run) -> None:

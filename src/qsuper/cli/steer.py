@@ -92,12 +92,12 @@ def run(args: argparse.Namespace) -> int:
         if verb.ends and not isinstance(answer, QsuperError)
         for name in answer["domains"]
     }
-    # `destroy a b`, with b a dependency of a: b may be gone before its turn comes.
-    answers = {
-        name: answer
-        for name, answer in answers.items()
-        if not (isinstance(answer, QsuperError) and name in ended)
-    }
+    failed = {name for name, answer in answers.items() if isinstance(answer, QsuperError)}
+    if failed and verb.ends and args.all:
+        ended |= failed - {row["name"] for row in _running()[0]}
+    # `destroy a b`, with b a dependency of a: b may be gone before its turn comes. So may whatever
+    # `--all` found: a successor of a supervisor that died ends what should have ended.
+    answers = {name: answer for name, answer in answers.items() if name not in failed & ended}
     if args.format == "json":
         print(text.document({"verb": args.verb, "results": [*map(_result, answers.items())]}))
     status = 0
@@ -119,15 +119,20 @@ def _names(args: argparse.Namespace, verb: _Verb) -> list[str]:
         return named
     if named:
         raise UsageError("name domains or say --all, not both")
-    from qsuper.cli.list import runs, survey  # noqa: PLC0415 - only --all asks
-
-    rows, errors = survey()
+    running, errors = _running()
     for error in errors:
         report(str(error))
-    running = [row for row in rows if runs(row)]
     led = {row["group"] for row in running if row["role"] == "primary"}
     # Where a supervisor died, its primary may have died as well.
     return [r["name"] for r in running if r["role"] == "primary" or r["group"] not in led]
+
+
+def _running() -> tuple[list[Json], list[QsuperError]]:
+    """Give the rows of what runs, and what went wrong with groups that gave none."""
+    from qsuper.cli.list import runs, survey  # noqa: PLC0415 - only --all asks
+
+    rows, errors = survey()
+    return [row for row in rows if runs(row)], errors
 
 
 def _perform(args: argparse.Namespace, verb: _Verb, names: list[str]) -> dict[str, Answer]:

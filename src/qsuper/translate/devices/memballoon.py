@@ -37,19 +37,20 @@ class Memballoon(Device, frozen=True, kw_only=True):
     """None: no balloon."""
     autodeflate: bool | None = None
     free_page_reporting: bool | None = None
+    stats_period_s: int = 0
+    """How often QEMU asks the guest how it uses its memory; 0: never."""
     virtio: VirtioOptions = field(default_factory=VirtioOptions)
 
     @classmethod
     def parse(cls, node: Node) -> Self:
         has_none = node.get("model") == _NONE
         stats = node.child("stats")
-        if stats is not None:
-            stats.integer("period")  # how often libvirtd asks; nothing to the guest
         return cls(
             **common(node),
             model=None if has_none else node.enum("model", VirtioModel),
             autodeflate=node.on_off("autodeflate"),
             free_page_reporting=node.on_off("freePageReporting"),
+            stats_period_s=(stats.integer("period") or 0) if stats is not None else 0,
             virtio=VirtioOptions.parse(node.child("driver")),
         )
 
@@ -76,9 +77,18 @@ class Memballoon(Device, frozen=True, kw_only=True):
         return self.model is not None
 
     def setup(self, context: Context) -> Iterator[Command]:
+        if self.model is None:
+            return
         left = context.domain.memory.ballooned_bytes
-        if self.model is not None and left is not None:
+        if left is not None:
             yield Command(name="balloon", arguments={"value": left})
+        if self.stats_period_s:
+            arguments = {
+                "path": f"/machine/peripheral/{self.alias}",
+                "property": "guest-stats-polling-interval",
+                "value": self.stats_period_s,
+            }
+            yield Command(name="qom-set", arguments=arguments)
 
     def details(self, context: Context) -> Iterator[tuple[str, str | int | None]]:
         del context

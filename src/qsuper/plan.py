@@ -64,6 +64,8 @@ class Seed(Struct, frozen=True, kw_only=True):
 
     path: str
     template: str
+    obstacle: str = ""
+    """Why it cannot be copied; empty: it can."""
 
 
 @unique

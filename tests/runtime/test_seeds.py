@@ -44,3 +44,13 @@ def test_a_template_that_is_not_there_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(QsuperError, match="template: No such file or directory"):
         plant([seed(tmp_path / "vars.fd", tmp_path / "template")])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_copied_must_be_there_already(tmp_path: Path) -> None:
+    path = tmp_path / "vars.qcow2"
+    unfit = Seed(path=str(path), template="/template", obstacle="a template is no qcow2")
+    with pytest.raises(QsuperError, match="it does not exist, and a template is no qcow2"):
+        plant([unfit])
+    path.write_bytes(b"the guest's own")
+    plant([unfit])
+    assert path.read_bytes() == b"the guest's own"

@@ -13,11 +13,13 @@ def plant(seeds: Iterable[Seed]) -> None:
     """Make the files that do not exist yet. One is there whole or not at all.
 
     Raises:
-        QsuperError: a template cannot be read, or a file cannot be made.
+        QsuperError: a template cannot be read or does not fit, or a file cannot be made.
     """
     for seed in seeds:
         if os.path.exists(seed.path):
             continue
+        if seed.obstacle:
+            raise QsuperError(f"{seed.path}: it does not exist, and {seed.obstacle}")
         try:
             paths.make_private(os.path.dirname(seed.path))
             _copy(seed)

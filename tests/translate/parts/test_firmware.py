@@ -309,19 +309,15 @@ def test_variables_on_a_device_are_there_already() -> None:
 
 
 def test_a_template_is_copied_and_not_converted() -> None:
-    system = "<loader readonly='yes' type='pflash'>/code</loader>"
-    nvram = "<nvram template='/t' templateFormat='raw' format='qcow2'>/vars</nvram>"
-    assert images(system + nvram, firmware="") == ["/code", "/vars"]
-    assert [
-        str(obstacle) for obstacle in translated(domain(ACPI, system=system + nvram)).obstacles
-    ] == [
-        (
-            "vm.xml:2: <nvram>: a raw template can't be copied to qcow2 variables "
-            "(give both one format)"
-        )
-    ]
-    both = nvram.replace("'raw'", "'qcow2'")
-    assert translated(domain(ACPI, system=system + both)).obstacles == ()
+    """Variables of another format than their template must be there already."""
+    code = "<loader readonly='yes' type='pflash'>/code</loader>"
+    template = "<nvram template='/t' templateFormat='raw' format='qcow2'>{}</nvram>"
+    data = replace(host(), nvram_dir="/nvram")
+    [mine] = translated(domain(ACPI, system=code + template.format("/v")), data=data).plan.seeds
+    obstacle = "a raw template can't be copied to qcow2 variables"
+    assert mine == Seed(path="/v", template="/t", obstacle=obstacle)
+    [own] = translated(domain(ACPI, system=code + template.format("")), data=data).plan.seeds
+    assert own == Seed(path="/nvram/vm_VARS.fd", template="/t")
 
 
 def test_only_q35_machines_close_flash() -> None:

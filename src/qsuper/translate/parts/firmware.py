@@ -129,16 +129,6 @@ class Firmware(Struct, frozen=True, kw_only=True):
         if loader is not None and loader.is_secure and not self.needs_smm:
             yield from _secure_problems(loader.node, site, smm=smm)
 
-    def obstacles(self) -> Iterator[ConfigError]:
-        """Give what can be written and not be started."""
-        nvram = self.nvram
-        template = nvram.template_format if nvram is not None and nvram.template else None
-        if nvram is not None and template is not None and nvram.format not in (None, template):
-            yield nvram.node.error(
-                f"a {template} template can't be copied to {nvram.format} variables",
-                hint="give both one format",
-            )
-
     def _contradictions(self) -> Iterator[ConfigError]:
         """Give what no firmware could meet."""
         loader = self.loader
@@ -290,7 +280,13 @@ class Firmware(Struct, frozen=True, kw_only=True):
             return ()
         if nvram.storage.is_block:
             return ()
-        return (Seed(path=nvram.storage.path, template=nvram.template),)
+        template_format = nvram.template_format or nvram.format
+        obstacle = (
+            f"a {template_format} template can't be copied to {nvram.format} variables"
+            if template_format is not nvram.format
+            else ""
+        )
+        return (Seed(path=nvram.storage.path, template=nvram.template, obstacle=obstacle),)
 
     def machine_props(self, site: Site) -> dict[str, Value]:
         """Give `pflash0=` and `pflash1=` of `-machine`."""

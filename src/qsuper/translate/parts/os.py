@@ -168,7 +168,6 @@ class Os(Struct, frozen=True, kw_only=True):
 
     def obstacles(self) -> Iterator[ConfigError]:
         """Give what can be written and not be started."""
-        yield from self.firmware.obstacles()
         if not self.kernel.image and (self.kernel.initrd or self.kernel.cmdline):
             yield self.node.error("<initrd> and <cmdline> need a <kernel>", hint="add it")
         for table in self.tables:

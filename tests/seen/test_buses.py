@@ -42,7 +42,7 @@ I440FX_PLACES: Final = {
     "rng1": "pci.2 1f.0 1af4:1005",
 }
 Q35: Final = f"""
-<controller type='pci' index='0' model='pcie-root'/>
+<controller type='pci' index='0' model='pcie-root'><pcihole64 unit='GiB'>2</pcihole64></controller>
 <controller type='pci' index='1' model='pcie-root-port'>
   <target chassis='40' port='0x30' hotplug='off'/>{at(0, 2, 0, "multifunction='on'")}</controller>
 <controller type='pci' index='2' model='pcie-root-port'><model name='ioh3420'/>{at(0, 2, 3)}
@@ -54,7 +54,7 @@ Q35: Final = f"""
   <target busNr='200'><node>0</node></target>{at(0, 9)}</controller>
 <controller type='pci' index='6' model='pcie-root-port'>{at(5, 1)}</controller>
 <controller type='pci' index='7' model='dmi-to-pci-bridge'>{at(0, 0x1E)}</controller>
-<controller type='pci' index='8' model='pci-bridge'><target chassisNr='12'/>{at(7, 3)}</controller>
+<controller type='pci' index='8' model='pci-bridge'><target chassisNr='12' memReserve='1024'/>{at(7, 3)}</controller>
 <controller type='pci' index='9' model='pcie-to-pci-bridge'>{at(2, 0)}</controller>
 <controller type='usb' index='0' model='ich9-ehci1'>{at(0, 0x1D, 7)}</controller>
 <controller type='usb' index='0' model='ich9-uhci1'><master startport='0'/>
@@ -73,7 +73,7 @@ Q35: Final = f"""
 <iommu model='intel'>
   <driver intremap='on' caching_mode='on' iotlb='on' aw_bits='48'/></iommu>
 <watchdog model='itco' action='pause'/>
-{RNG.format("<driver iommu='on' ats='on' packed='on' page_per_vq='on'/>" + at(4, 0))}
+{RNG.format("<driver iommu='on' ats='on' packed='on' page_per_vq='on'/><acpi index='7'/>" + at(4, 0))}
 <memballoon model='none'/>
 """
 Q35_PLACES: Final = {
@@ -128,6 +128,8 @@ def test_a_q35(boot: Boots) -> None:
             "pci.5:bus_nr": 200,
             "pci.5:numa_node": 0,
             "pci.8:chassis_nr": 12,
+            "pci.8:mem-reserve": 1 << 20,
+            "rng0:acpi-index": 7,
             "usb1:p2": 8,
             "usb1:p3": 8,
             "usb2:p3": 15,
@@ -142,6 +144,7 @@ def test_a_q35(boot: Boots) -> None:
         }
         assert vm.alike(wanted) == wanted
         tree = vm.tree()
+        assert tree["q35-pcihost"]["pci-hole64-size"].startswith(str(2 << 30))
         companions = [tree[f"ich9-usb-uhci{number}"] for number in (1, 2, 3)]
         assert [(row["addr"], row["firstport"], row["masterbus"]) for row in companions] == [
             ("1d.0", "0 (0x0)", "usb.0"),

@@ -46,8 +46,10 @@ def test_the_most_there_is(boot: Boots) -> None:
     parts = (
         "<vcpu>1</vcpu><cpu mode='maximum'><feature policy='disable' name='avx'/></cpu>"
         "<features><acpi/><hyperv mode='custom'><relaxed state='on'/>"
-        "<spinlocks state='on' retries='8191'/><vendor_id state='on' value='KVM Hv'/></hyperv>"
-        "</features>"
+        "<spinlocks state='on' retries='8191'/><vendor_id state='on' value='KVM Hv'/>"
+        "<vapic state='on'/><frequencies state='on'/><reset state='on'/></hyperv>"
+        "<kvm><hidden state='on'/></kvm>"
+        "</features><clock offset='utc'><timer name='tsc' frequency='2000000000'/></clock>"
     )
     with boot(xml(NOTHING, parts=parts)) as vm:
         path = cpu(vm)
@@ -58,6 +60,12 @@ def test_the_most_there_is(boot: Boots) -> None:
             f"{path}:hv-relaxed": True,
             f"{path}:hv-spinlocks": 8191,
             f"{path}:hv-vendor-id": "KVM Hv",
+            f"{path}:hv-vapic": True,
+            f"{path}:hv-reset": True,
+            f"{path}:hv-frequencies": True,
+            f"{path}:hv-evmcs": False,
+            f"{path}:kvm": False,
+            f"{path}:tsc-frequency": 2_000_000_000,
         }
         assert vm.alike(wanted) == wanted
 

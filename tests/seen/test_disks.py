@@ -335,6 +335,40 @@ def test_an_export_over_nbd(boot: Boots) -> None:
         assert drivers.count("nbd") == 1
 
 
+def test_drives_that_a_q35_lacks(boot: Boots) -> None:
+    """A floppy controller is added, and what limits a disk may be shared by name."""
+    boot.image("fda", size="1440K")
+    for name in ("vda", "vdb"):
+        boot.image(name)
+    filters = "<throttlefilters><throttlefilter group='slow'/></throttlefilters>"
+    groups = (
+        "<throttlegroups><throttlegroup><group_name>slow</group_name>"
+        "<read_iops_sec>100</read_iops_sec></throttlegroup></throttlegroups>"
+    )
+    devices = (
+        file("fda", "dev='fdb' bus='fdc'", more="<boot order='1'/>").replace(
+            "<disk ", "<disk device='floppy' "
+        )
+        + file("vda", "dev='vda' bus='virtio'", more=filters)
+        + file("vdb", "dev='vdb' bus='virtio'", driver="type='raw' packed='on' iommu='on'")
+        + NOTHING
+    )
+    with boot(xml(devices, parts=groups)) as vm:
+        wanted = {
+            "fdc0-0-1:unit": 1,
+            "virtio-disk1:packed": True,
+            "virtio-disk1:iommu_platform": True,
+        }
+        assert vm.alike(wanted) == wanted
+        controller = vm.kinds("/machine/peripheral-anon")
+        assert list(controller.values()) == ["isa-fdc"]
+        assert vm.get(f"/machine/peripheral-anon/{next(iter(controller))}:bootindexB") == 1
+        drivers = {row["drv"] for row in vm.qmp("query-named-block-nodes", flat=True)}
+        assert "throttle" in drivers
+        [group] = [name for name, kind in vm.kinds("/objects").items() if kind == "throttle-group"]
+        assert vm.get(f"/objects/{group}:limits")["iops-read"] == 100
+
+
 def test_a_directory_as_a_disk(boot: Boots) -> None:
     (boot.root / "files").mkdir()
     (boot.root / "files" / "note").write_text("x")

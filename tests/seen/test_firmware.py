@@ -3,8 +3,10 @@
 What QEMU hands to a PC's firmware is read from fw_cfg's ports, as the firmware reads it.
 """
 
+import calendar
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import Final
 
@@ -19,8 +21,8 @@ CODE: Final = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
 VARIABLES: Final = Path("/usr/share/OVMF/OVMF_VARS_4M.fd")
 needs_ovmf = pytest.mark.skipif(not CODE.exists(), reason="ovmf is not installed")
 
-KERNEL_SIZE: Final = 0x08  # QEMU include/standard-headers/linux/qemu_fw_cfg.h
-INITRD_SIZE: Final = 0x0B
+ADJUSTMENT_S: Final = -10 * 86400 + 123
+INITRD_SIZE: Final = 0x0B  # QEMU include/standard-headers/linux/qemu_fw_cfg.h
 BOOT_MENU: Final = 0x0E
 
 TOLD: Final = (
@@ -198,10 +200,16 @@ def test_clocks(boot: Boots) -> None:
         assert "hpet" not in tree
         assert tree["mc146818rtc"]["lost_tick_policy"] == "slew"
     parts = (
-        "<features><acpi/></features><clock offset='utc'><timer name='hpet' present='yes'/></clock>"
+        "<features><acpi/></features>"
+        f"<clock offset='variable' basis='utc' adjustment='{ADJUSTMENT_S}'>"
+        "<timer name='hpet' present='yes'/></clock>"
     )
     with boot(xml(NOTHING, parts=parts)) as vm:
         assert "hpet" in vm.tree()
+        now = vm.get("/machine:rtc-time")
+        date = (1900 + now["tm_year"], now["tm_mon"] + 1, now["tm_mday"], now["tm_hour"])
+        shown_s = calendar.timegm((*date, now["tm_min"], now["tm_sec"]))
+        assert abs(shown_s - ADJUSTMENT_S - time.time()) < PATIENCE_S
 
 
 def test_machine_switches(boot: Boots) -> None:

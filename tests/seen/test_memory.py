@@ -8,6 +8,10 @@ pytestmark = pytest.mark.qemu
 
 MIB = 1 << 20
 BACKED = "<memoryBacking><source type='file'/></memoryBacking>"
+TUNED = (
+    "<numatune><memory mode='strict' nodeset='0'/>"
+    "<memnode cellid='2' mode='preferred' nodeset='0'/></numatune>"
+)
 CELLS = (
     "<vcpu>4</vcpu><cpu><topology sockets='2' cores='2' threads='1'/><numa>"
     "<cell id='0' cpus='0,3' memory='64' unit='MiB' memAccess='shared'>"
@@ -49,7 +53,7 @@ def test_plain_memory(boot: Boots) -> None:
 def test_cells(boot: Boots) -> None:
     """Each CPU and each piece of memory is where it was put, as far as it was said."""
     memory = "<memory unit='MiB'>192</memory>"
-    with boot(xml(NOTHING, parts=BACKED + CELLS, memory=memory)) as vm:
+    with boot(xml(NOTHING, parts=BACKED + TUNED + CELLS, memory=memory)) as vm:
         nodes = {row["cpu-index"]: row["props"]["node-id"] for row in vm.qmp("query-cpus-fast")}
         assert nodes == {0: 0, 3: 0, 1: 1, 2: 1}
         backings = {row["id"]: (row["size"] // MIB, row["share"]) for row in vm.qmp("query-memdev")}
@@ -57,6 +61,12 @@ def test_cells(boot: Boots) -> None:
             "ram-node0": (64, True),
             "ram-node1": (96, False),
             "ram-node2": (32, False),
+        }
+        policies = {row["id"]: (row["policy"], row["host-nodes"]) for row in vm.qmp("query-memdev")}
+        assert policies == {
+            "ram-node0": ("bind", [0]),
+            "ram-node1": ("bind", [0]),
+            "ram-node2": ("preferred", [0]),
         }
         assert vm.get("/objects/ram-node1:discard-data") is True
         told = vm.hmp("info numa").splitlines()

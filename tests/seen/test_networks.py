@@ -1,0 +1,120 @@
+"""Network cards as the guest finds them, and what is behind each of them.
+
+Not here: taps, bridges and macvtap, which need a host's leave; vDPA and what a network of libvirt's
+or another host's device is needed for.
+"""
+
+import socket
+from typing import Any, Final
+
+import pytest
+
+from tests.support.seen import NOTHING, Boots, xml
+
+pytestmark = pytest.mark.qemu
+
+
+def free_port() -> int:
+    """Give a port that nobody uses."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return int(found.getsockname()[1])
+
+
+CARDS: Final = {
+    "net0": "1af4:1041",
+    "net1": "8086:10d3",
+    "net2": "10ec:8139",
+    "net3": "1af4:1000",
+    "net4": "8086:100e",
+    "net5": "15ad:07b0",
+    "net6": "10ec:8029",
+    "net7": "1022:2000",
+}
+
+
+def test_cards_and_their_settings(boot: Boots) -> None:
+    """All models, with what a virtio one can be told."""
+    port = free_port()
+    virtio = (
+        "<driver txmode='timer' ioeventfd='on' event_idx='off' rx_queue_size='512'"
+        " tx_queue_size='256' packed='on' rss='on' iommu='on' ats='on'>"
+        "<host csum='off' gso='off' tso4='off' mrg_rxbuf='off'/>"
+        "<guest csum='off' tso4='off' ufo='off'/></driver><rom bar='off'/>"
+        "<link state='down'/><boot order='1'/>"
+    )
+    models = ("e1000e", "rtl8139", "virtio-transitional", "e1000", "vmxnet3", "ne2k_pci", "pcnet")
+    others = "".join(
+        f"<interface type='user'><mac address='52:54:00:00:00:{number:02x}'/>"
+        f"<model type='{model}'/></interface>"
+        for number, model in enumerate(models, 1)
+    )
+    devices = (
+        f"{NOTHING}<interface type='user'><mac address='52:54:00:aa:bb:01'/>"
+        "<ip family='ipv4' address='10.9.0.0' prefix='24'/>"
+        "<ip family='ipv6' address='fd00:5::' prefix='64'/>"
+        f"<portForward proto='tcp' address='127.0.0.1'><range start='{port}' to='22'/></portForward>"
+        f"<model type='virtio'/>{virtio}</interface>{others}"
+        "<interface type='user'><mac address='52:54:00:00:00:08'/><model type='virtio'/>"
+        "<teaming type='persistent'/></interface>"
+        "<channel type='unix'><source mode='bind' path='fwd.sock'/>"
+        "<target type='guestfwd' address='10.0.2.1' port='4600'/></channel>"
+    )
+    with boot(xml(devices)) as vm:
+        tree = vm.tree()
+        assert {name: tree[name]["pci"] for name in CARDS} == CARDS
+        wanted: dict[str, Any] = {
+            "net0:mac": "52:54:00:aa:bb:01",
+            "net0:netdev": "hostnet0",
+            "net0:tx": "timer",
+            "net0:event_idx": False,
+            "net0:rx_queue_size": 512,
+            "net0:tx_queue_size": 256,
+            "net0:packed": True,
+            "net0:rss": True,
+            "net0:iommu_platform": True,
+            "net0:csum": False,
+            "net0:gso": False,
+            "net0:host_tso4": False,
+            "net0:mrg_rxbuf": False,
+            "net0:guest_csum": False,
+            "net0:guest_tso4": False,
+            "net0:guest_ufo": False,
+            "net0:host_tso6": True,
+            "net0:rombar": 0,
+            "net0:bootindex": 1,
+            "net8:failover": True,
+            "net7:mac": "52:54:00:00:00:07",
+        }
+        assert vm.alike(wanted) == wanted
+        [filtering] = vm.qmp("query-rx-filter", name="net0")
+        assert filtering["main-mac"] == "52:54:00:aa:bb:01"
+        assert "net=10.9.0.0" in vm.hmp("info network")
+        [forwarded] = [row.split() for row in vm.hmp("info usernet").splitlines() if "HOST" in row]
+        assert (forwarded[2:4], forwarded[5]) == (["127.0.0.1", str(port)], "22")
+        assert "charchannel0" in vm.rows("query-chardev", "label")
+        with socket.create_connection(("127.0.0.1", port)):
+            pass
+
+
+def test_wires_between_qemus(boot: Boots) -> None:
+    """Sockets of QEMU's own: multicast, datagrams, a server, and a client of one of ours."""
+    server = free_port()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as found:
+        found.bind(("127.0.0.1", 0))
+        local = int(found.getsockname()[1])
+    with socket.create_server(("127.0.0.1", 0)) as outside:
+        client = int(outside.getsockname()[1])
+        devices = (
+            f"{NOTHING}<interface type='mcast'><source address='230.0.0.1' port='{server}'/>"
+            "</interface><interface type='udp'><source address='127.0.0.1' port='9'>"
+            f"<local address='127.0.0.1' port='{local}'/></source></interface>"
+            f"<interface type='server'><source address='127.0.0.1' port='{server}'/></interface>"
+            f"<interface type='client'><source address='127.0.0.1' port='{client}'/></interface>"
+        )
+        with boot(xml(devices)) as vm:
+            wires = vm.hmp("info network")
+            assert f"mcast=230.0.0.1:{server}" in wires
+            assert "udp=127.0.0.1:9" in wires
+            assert outside.accept()[0].close() is None
+            with socket.create_connection(("127.0.0.1", server)):
+                pass

@@ -78,6 +78,8 @@ class Tap(Struct, frozen=True, kw_only=True):
     """Attached to this bridge by QEMU's bridge helper; None: *ifname* exists or is made."""
     ifname: str | None = None
     queue: int = 0
+    mtu: int | None = None
+    """None: the kernel's."""
 
 
 class VhostNet(Struct, frozen=True, kw_only=True):

@@ -29,10 +29,13 @@ _IFF_TAP: Final = 0x0002
 _IFF_NO_PI: Final = 0x1000
 _IFF_VNET_HDR: Final = 0x4000
 _IFF_MULTI_QUEUE: Final = 0x0100
+_TUNGETIFF: Final = 0x800454D2
+_SIOCSIFMTU: Final = 0x8922
 _SIOCGIFFLAGS: Final = 0x8913
 _SIOCSIFFLAGS: Final = 0x8914
 _IFF_UP: Final = 0x1
 _IFREQ: Final = struct.Struct("16sH22x")  # struct ifreq: the name and the flags
+_IFREQ_MTU: Final = struct.Struct("16si20x")  # or the name and the MTU
 
 
 def open_tap(tap: Tap, *, multi_queue: bool) -> int:
@@ -40,11 +43,19 @@ def open_tap(tap: Tap, *, multi_queue: bool) -> int:
 
     Raises:
         UnavailableError: there is no helper, or no /dev/net/tun.
-        QsuperError: the helper or the kernel refuses.
+        QsuperError: the helper or the kernel refuses, or the device can't have that MTU.
     """
     if tap.bridge and not tap.ifname:
-        return _from_helper(tap.bridge)
-    return _from_kernel(tap.ifname or "", multi_queue=multi_queue)
+        descriptor = _from_helper(tap.bridge)
+    else:
+        descriptor = _from_kernel(tap.ifname or "", multi_queue=multi_queue)
+    if tap.mtu is not None:
+        try:
+            _set_mtu(descriptor, tap.mtu)
+        except BaseException:
+            os.close(descriptor)
+            raise
+    return descriptor
 
 
 def _from_helper(bridge: str) -> int:
@@ -110,3 +121,19 @@ def _set_up(name: bytes) -> None:
         now: bytes = fcntl.ioctl(any_socket, _SIOCGIFFLAGS, _IFREQ.pack(name, 0))
         flags = _IFREQ.unpack(now)[1] | _IFF_UP
         fcntl.ioctl(any_socket, _SIOCSIFFLAGS, _IFREQ.pack(name, flags))
+
+
+def _set_mtu(descriptor: int, mtu: int) -> None:
+    """Set the MTU of the host's end where we may; the guest hears of it in any case.
+
+    Raises:
+        QsuperError: the device can't have it.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        try:
+            now: bytes = fcntl.ioctl(descriptor, _TUNGETIFF, _IFREQ.pack(b"", 0))
+            fcntl.ioctl(any_socket, _SIOCSIFMTU, _IFREQ_MTU.pack(now[:16], mtu))
+        except PermissionError:
+            return
+        except OSError as error:
+            raise QsuperError(f"tap device: mtu {mtu}: {error.strerror}") from error

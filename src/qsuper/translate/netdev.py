@@ -29,6 +29,7 @@ class Plug(Struct, frozen=True, kw_only=True):
     queues: int = 1
     has_vhost: bool = False
     """The kernel may move the packets."""
+    mtu: int | None = None
     sndbuf: int | None = None
     """Bytes."""
 
@@ -119,6 +120,7 @@ class TapNet(Netdev, frozen=True, kw_only=True):
                     bridge=self.bridge,
                     ifname=self.ifname,
                     queue=queue,
+                    mtu=plug.mtu,
                 ),
                 shown=f"<tap {where} {queue}>",
             )

@@ -189,6 +189,7 @@ class Interface(Device, frozen=True, kw_only=True):
             alias=self.alias,
             queues=self._queues,
             has_vhost=is_virtio and self.driver.wants_vhost is not False,
+            mtu=self.mtu,
             sndbuf=self.sndbuf,
         )
         if self.netdev is None:  # a problem, reported by the check

@@ -386,3 +386,15 @@ def test_a_switch_is_connected_to_by_default() -> None:
     xml = "<interface type='vhostuser'><source type='unix' path='/s'/></interface>"
     [chardev] = options(translated(xml, parts=SHARED), "chardev")
     assert chardev == {"socket": "", "id": "charnet0", "path": "/s"}
+
+
+@pytest.mark.parametrize(
+    ("driver", "is_there", "expected"),
+    [("", True, True), ("", False, False), ("vhost", False, True), ("qemu", True, False)],
+)
+def test_vhost_is_a_wish_unless_it_is_named(driver: str, is_there: bool, expected: bool) -> None:
+    word = f"<driver name='{driver}'/>" if driver else ""
+    card = f"<interface type='ethernet'><model type='virtio'/>{word}</interface>"
+    host = HostData(machine_id="m", has_vhost_net=is_there)
+    [netdev] = options(translated(card, host=host), "netdev")
+    assert ("vhost" in netdev) is expected

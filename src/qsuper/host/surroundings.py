@@ -195,6 +195,7 @@ class Surroundings:
                 hugepages=hugepages(),
                 numa_nodes=numa_nodes(),
                 scsi_generic=scsi_generic(),
+                has_vhost_net=os.access("/dev/vhost-net", os.R_OK | os.W_OK),
                 credentials_dir=os.path.join(paths.config_dir(), "credentials"),
             )
         return replace(

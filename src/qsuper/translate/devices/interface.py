@@ -185,10 +185,13 @@ class Interface(Device, frozen=True, kw_only=True):
 
     def options(self, context: Context) -> Iterator[Option]:
         is_virtio = virtio_model(self.model) is not None
+        wants_vhost = self.driver.wants_vhost
+        if wants_vhost is None:  # as libvirt, which goes on in silence where it can't be opened
+            wants_vhost = context.site.host.has_vhost_net
         plug = Plug(
             alias=self.alias,
             queues=self._queues,
-            has_vhost=is_virtio and self.driver.wants_vhost is not False,
+            has_vhost=is_virtio and wants_vhost,
             mtu=self.mtu,
             sndbuf=self.sndbuf,
         )

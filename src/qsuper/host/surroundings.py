@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum, unique
 from functools import cached_property
 from typing import Final
@@ -40,6 +40,8 @@ from qsuper.translate.site import HostData, Network
 
 # A host directory holds definitions; what else it has is libvirt's reference host, for which the
 # defaults of HostData stand too.
+_PATHS: Final = {"file": "file", "block": "dev"}
+"""The attribute of a disk's source that has its path."""
 _REFERENCE_HUGEPAGES: Final = {
     2 << 20: "/dev/hugepages2M/libvirt/qemu/{domain}",
     1 << 30: "/dev/hugepages1G/libvirt/qemu/{domain}",
@@ -174,7 +176,11 @@ class Surroundings:
         )
         if self._settings.host is None:
             name = root.child_text("name") or ""
-            data = replace(data, nvram_dir=os.path.join(self._states, name, "nvram"))
+            data = replace(
+                data,
+                nvram_dir=os.path.join(self._states, name, "nvram"),
+                missing=frozenset(path for path in _optional(root) if not os.path.exists(path)),
+            )
         return data, firmware.notices if firmware else ()
 
     @cached_property
@@ -282,6 +288,18 @@ def _arch(root: Node) -> str | None:
     system = root.child("os")
     kind = system.child("type") if system else None
     return kind.get("arch") if kind else None
+
+
+def _optional(root: Node) -> Iterator[str]:
+    """Give the images that a domain can do without."""
+    for section in root.children("devices"):
+        for disk in section.children("disk"):
+            source = disk.child("source")
+            key = _PATHS.get(disk.get("type") or "")
+            if source is None or key is None or source.get("startupPolicy") != "optional":
+                continue
+            if path := source.file(key):
+                yield path
 
 
 def _asks_for_firmware(root: Node) -> bool:

@@ -80,6 +80,8 @@ class DiskFacts(Device, frozen=True, kw_only=True):
     """What the guest writes is forgotten at its end."""
     is_requisite: bool = False
     """Its image may be missing where the domain is moved to; of removable media only."""
+    is_optional: bool = False
+    """The domain starts without its image, where that is missing."""
     copies_on_read: bool = False
     iotune: Iotune = field(default_factory=Iotune)
     throttles: tuple[str, ...] = ()
@@ -95,6 +97,13 @@ class DiskFacts(Device, frozen=True, kw_only=True):
         storage = self.image.storage if self.image is not None else None
         reservations = storage.reservations if isinstance(storage, FileStorage) else None
         return reservations is not None and reservations.path is None
+
+    def missing_image(self, context: Context) -> str | None:
+        """Give the path of the image that the domain has to do without; None: it has it."""
+        storage = self.image.storage if self.image is not None else None
+        if not self.is_optional or not isinstance(storage, FileStorage):
+            return None
+        return storage.path if storage.path in context.site.host.missing else None
 
     def misfits(self, context: Context) -> Iterator[str]:
         """Give what does not go together."""

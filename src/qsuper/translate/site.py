@@ -102,6 +102,8 @@ class HostData(Struct, frozen=True, kw_only=True):
     """What stands for any of them, where the host is only described."""
     memories: Mapping[str, SharedRam] = {}
     """The main memories that members of the group share, by name."""
+    missing: frozenset[str] = frozenset()
+    """The images that are not there, of those that a domain can do without."""
     has_vhost_net: bool = True
     """Whether the kernel can serve network cards: /dev/vhost-net."""
     channel_dir: str = "/run/libvirt/qemu/channel"

@@ -131,7 +131,7 @@ def parse_source(node: Node, kind: SourceType) -> Storage | None:
 
 
 def _check_startup(source: Node, kind: SourceType) -> None:
-    """Check what libvirt does at a start without the image; here a missing one is an error."""
+    """Check the word for what becomes of a start without the image."""
     policy = source.enum("startupPolicy", _StartupPolicy, None)
     if policy is not None and kind is SourceType.NETWORK:
         raise source.error(f"startupPolicy='{policy}' is not for type='network'")

@@ -10,6 +10,7 @@ from typing import ClassVar, Final, Self
 from msgspec.structs import replace
 
 from qsuper.errors import ConfigError
+from qsuper.location import Notice
 from qsuper.options import Option, Value
 from qsuper.plan import Command
 from qsuper.translate.blockdev import RAW, Image, metadata_cache
@@ -111,7 +112,8 @@ class Disk(DiskFacts, frozen=True, kw_only=True):
             is_shareable=node.child("shareable") is not None,
             has_model=node.has("model"),
             transience=_transience(node),
-            is_requisite=_is_requisite(node),
+            is_requisite=_startup(node) == "requisite",
+            is_optional=_startup(node) == "optional",
             iotune=Iotune.parse(node),
             throttles=filter_groups(node),
             copies_on_read=bool(driver.on_off("copy_on_read")) if driver else False,
@@ -217,8 +219,14 @@ class Disk(DiskFacts, frozen=True, kw_only=True):
             hint = "managed='no', and start qemu-pr-helper yourself"
             yield self._error("<reservations managed='yes'> is not supported", hint=hint)
 
+    def notices(self, context: Context) -> Iterator[Notice]:
+        if path := self.missing_image(context):
+            fate = "the drive is empty" if self.kind in EJECTABLE else "the disk is left out"
+            yield Notice(self.at, f"<disk> '{self.target.name}': {path} is missing: {fate}")
+
     def setup(self, context: Context) -> Iterator[Command]:
-        del context
+        if self.missing_image(context):
+            return
         if self.image is not None and self.bus_type is not DiskBus.SD:
             yield from self.iotune.setup(qom_path(self.bus_type, self.alias))
 
@@ -243,6 +251,9 @@ class Disk(DiskFacts, frozen=True, kw_only=True):
     # Options
 
     def options(self, context: Context) -> Iterator[Option]:
+        is_missing = self.missing_image(context) is not None
+        if is_missing and self.kind not in EJECTABLE:
+            return
         if self.transience is Transience.SHARED:
             return  # libvirt plugs it in later
         yield from self._managed_helper(context)
@@ -250,7 +261,7 @@ class Disk(DiskFacts, frozen=True, kw_only=True):
             yield sd_option(self.image, self.manner.cache, self.target.index)
             return
         drive: str | None = None
-        if self.image is not None:
+        if self.image is not None and not is_missing:
             yield from self.image.options(context.site, self.manner)
             drive = self.image.top(context.site.caps)
         if self.copies_on_read and drive is not None:
@@ -351,9 +362,9 @@ def _transience(node: Node) -> Transience | None:
     return Transience.SHARED if found.yes_no("shareBacking") else Transience.OWN
 
 
-def _is_requisite(node: Node) -> bool:
+def _startup(node: Node) -> str | None:
     source = node.child("source")
-    return source is not None and source.get("startupPolicy") == "requisite"
+    return source.get("startupPolicy") if source is not None else None
 
 
 def _image(node: Node, kind: SourceType, device: DiskKind, driver: Node | None) -> Image | None:

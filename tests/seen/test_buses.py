@@ -12,6 +12,7 @@ from tests.support.seen import NOTHING, Boots, xml
 
 pytestmark = pytest.mark.qemu
 
+VIRTIO: Final = "iommu='on' ats='on' packed='on' page_per_vq='on'"
 RNG: Final = "<rng model='virtio'><backend model='builtin'/>{}</rng>"
 
 
@@ -21,9 +22,11 @@ def at(bus: int, slot: int, function: int = 0, more: str = "") -> str:
 
 I440FX: Final = f"""
 <controller type='pci' index='0' model='pci-root'/>
-<controller type='pci' index='1' model='pci-bridge'><target chassisNr='9'/>{at(0, 0x1E)}</controller>
+<controller type='pci' index='1' model='pci-bridge'><target chassisNr='9'/>{at(0, 0x1E)}
+</controller>
 <controller type='pci' index='2' model='pci-bridge'>{at(1, 0x1F)}</controller>
-<controller type='pci' index='3' model='pci-expander-bus'><target busNr='200'/>{at(0, 5)}</controller>
+<controller type='pci' index='3' model='pci-expander-bus'><target busNr='200'/>{at(0, 5)}
+</controller>
 <controller type='usb' index='0' model='piix3-uhci'/>
 <controller type='usb' index='1' model='ehci'>{at(2, 3)}</controller>
 <controller type='usb' index='2' model='pci-ohci'>{at(2, 4)}</controller>
@@ -42,7 +45,8 @@ I440FX_PLACES: Final = {
     "rng1": "pci.2 1f.0 1af4:1005",
 }
 Q35: Final = f"""
-<controller type='pci' index='0' model='pcie-root'><pcihole64 unit='GiB'>2</pcihole64></controller>
+<controller type='pci' index='0' model='pcie-root'>
+  <pcihole64 unit='GiB'>2</pcihole64></controller>
 <controller type='pci' index='1' model='pcie-root-port'>
   <target chassis='40' port='0x30' hotplug='off'/>{at(0, 2, 0, "multifunction='on'")}</controller>
 <controller type='pci' index='2' model='pcie-root-port'><model name='ioh3420'/>{at(0, 2, 3)}
@@ -54,7 +58,8 @@ Q35: Final = f"""
   <target busNr='200'><node>0</node></target>{at(0, 9)}</controller>
 <controller type='pci' index='6' model='pcie-root-port'>{at(5, 1)}</controller>
 <controller type='pci' index='7' model='dmi-to-pci-bridge'>{at(0, 0x1E)}</controller>
-<controller type='pci' index='8' model='pci-bridge'><target chassisNr='12' memReserve='1024'/>{at(7, 3)}</controller>
+<controller type='pci' index='8' model='pci-bridge'>
+  <target chassisNr='12' memReserve='1024'/>{at(7, 3)}</controller>
 <controller type='pci' index='9' model='pcie-to-pci-bridge'>{at(2, 0)}</controller>
 <controller type='usb' index='0' model='ich9-ehci1'>{at(0, 0x1D, 7)}</controller>
 <controller type='usb' index='0' model='ich9-uhci1'><master startport='0'/>
@@ -73,7 +78,7 @@ Q35: Final = f"""
 <iommu model='intel'>
   <driver intremap='on' caching_mode='on' iotlb='on' aw_bits='48'/></iommu>
 <watchdog model='itco' action='pause'/>
-{RNG.format("<driver iommu='on' ats='on' packed='on' page_per_vq='on'/><acpi index='7'/>" + at(4, 0))}
+{RNG.format(f"<driver {VIRTIO}/><acpi index='7'/>{at(4, 0)}")}
 <memballoon model='none'/>
 """
 Q35_PLACES: Final = {

@@ -44,9 +44,11 @@ def test_serial_ports(boot: Boots) -> None:
         "<address type='isa' iobase='0x2e8' irq='7'/></serial>"
         f"<serial type='tcp'><source mode='bind' host='127.0.0.1' service='{port}'/>"
         "<protocol type='telnet'/><target type='isa-serial' port='2'/></serial>"
-        "<serial type='file'><source path='out,put' append='on'/><target type='pci-serial'/></serial>"
+        "<serial type='file'><source path='out,put' append='on'/><target type='pci-serial'/>"
+        "</serial>"
         "<serial type='null'><target type='usb-serial'/></serial>"
-        "<serial type='null'><target type='isa-debug'/><address type='isa' iobase='0x402'/></serial>"
+        "<serial type='null'><target type='isa-debug'/><address type='isa' iobase='0x402'/>"
+        "</serial>"
         "<parallel type='null'><target port='0'/></parallel>"
     )
     with boot(xml(devices + NONE, machine="pc")) as vm:

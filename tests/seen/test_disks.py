@@ -8,7 +8,7 @@ import json
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -301,7 +301,7 @@ def chained(inserted: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 @contextmanager
-def exported(path: Path, at: Path) -> Iterator[None]:
+def exported(path: Path, at: Path) -> Generator[None]:
     """Have qemu-nbd serve an image at a socket, which listens before it starts."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(at))
@@ -367,6 +367,29 @@ def test_drives_that_a_q35_lacks(boot: Boots) -> None:
         assert "throttle" in drivers
         [group] = [name for name, kind in vm.kinds("/objects").items() if kind == "throttle-group"]
         assert vm.get(f"/objects/{group}:limits")["iops-read"] == 100
+
+
+@pytest.mark.parametrize(
+    ("kind", "fate"), [("cdrom", "the drive is empty"), ("disk", "the disk is left out")]
+)
+def test_an_image_that_may_be_missing(boot: Boots, kind: str, fate: str) -> None:
+    """What is left keeps its place."""
+    boot.image("sdb")
+    path = boot.root / "gone"
+    devices = (
+        f"<disk type='file' device='{kind}'><driver type='raw'/>"
+        "<source file='gone' startupPolicy='optional'/><target dev='sda' bus='sata'/>"
+        "<boot order='1'/></disk>"
+        + file("sdb", "dev='sdb' bus='sata'", more="<boot order='2'/>")
+        + NOTHING
+    )
+    boot.warning = f"{boot.root}/seen.xml:6: warning: <disk> 'sda': {path} is missing: {fate}"
+    with boot(xml(devices)) as vm:
+        drives = blocks(vm)
+        assert "inserted" in drives.pop("sata0-0-1")
+        assert list(drives) == (["sata0-0-0"] if kind == "cdrom" else [])
+        assert all("inserted" not in row for row in drives.values())
+        assert vm.tree()["sata0-0-1"]["bus"] == "ide.1"
 
 
 def test_a_directory_as_a_disk(boot: Boots) -> None:

@@ -104,7 +104,7 @@ def test_what_is_plugged(boot: Boots) -> None:
     with boot(xml(devices, parts=parts, memory=memory)) as vm:
         found = {row["data"]["id"]: row["data"] for row in vm.qmp("query-memory-devices")}
         assert found.keys() == {"dimm0", "dimm4", "nvdimm1", "virtiomem0", "virtiopmem0"}
-        wanted = {
+        wanted: dict[str, dict[str, object]] = {
             "dimm0": {"size": 32 * MIB, "node": 1, "memdev": "/objects/memdimm0"},
             "dimm4": {"size": 64 * MIB, "node": 0, "slot": 4, "addr": 0x130000000},
             "nvdimm1": {"node": 1, "memdev": "/objects/memnvdimm1"},

@@ -7,7 +7,7 @@ domain XML asked for it.
 import json
 import re
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -100,7 +100,7 @@ class Seen:
         return {place: self.get(place) for place in wanted}
 
     def tree(self) -> dict[str, Props]:
-        """Give all devices by name, else kind, with the `bus` and `kind` of each and its properties.
+        """Give all devices by name, else kind: the `bus` and `kind` of each and its properties.
 
         A PCI device has `pci`, its vendor and device, here alone: `query-pci` knows nothing of what
         is behind bridges before firmware has numbered them.
@@ -184,6 +184,8 @@ class Boots:
         """Take a lab whose files the domains name."""
         self.lab = lab
         self.root = lab.root
+        self.warning = ""
+        """What `qsuper up` is to say."""
 
     def image(self, name: str, *words: str, size: str = "1M", form: str = "raw") -> Path:
         """Make an image, as by `qemu-img create`; give its path."""
@@ -202,7 +204,7 @@ class Boots:
         (directory / name).write_text(value)
 
     @contextmanager
-    def __call__(self, text: str, *words: str) -> Iterator[Seen]:
+    def __call__(self, text: str, *words: str) -> Generator[Seen]:
         """Give a domain that `qsuper up` has started and that waits for its first instruction."""
         file = self.root / "seen.xml"
         file.write_text(text)
@@ -215,7 +217,8 @@ class Boots:
             Connection(str(monitor), "seen's QEMU") as direct,
         ):
             try:
-                assert (done.out, done.err) == ("Domain 'seen' started, paused\n", "")
+                assert done.out == "Domain 'seen' started, paused\n"
+                assert done.err.removeprefix("qsuper: ").rstrip() == self.warning
                 yield Seen(connection, direct)
             finally:
                 connection.execute("destroy", {"domain": "seen"}, timeout_s=PATIENCE_S)

@@ -12,27 +12,13 @@ from typing import Final
 
 import pytest
 
+from tests.support.ports import free_port, listening
 from tests.support.seen import Boots, xml
 from tests.support.supervised import PATIENCE_S
 
 pytestmark = pytest.mark.qemu
 
 NONE: Final = "<memballoon model='none'/>"
-
-
-def listening(path: Path) -> socket.socket:
-    """Listen on a UNIX socket."""
-    server = socket.socket(socket.AF_UNIX)
-    server.bind(str(path))
-    server.listen()
-    return server
-
-
-def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    """Give a port that nobody uses."""
-    with socket.socket(socket.AF_INET, kind) as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def test_serial_ports(boot: Boots) -> None:
@@ -110,7 +96,6 @@ def test_channels_and_consoles(boot: Boots) -> None:
         boot(xml(devices + NONE)) as vm,
         ExitStack() as stack,
     ):
-        outside.settimeout(PATIENCE_S)
         stack.enter_context(outside.accept()[0])
         wanted = {
             "virtio-serial0:max_ports": 9,
@@ -183,7 +168,6 @@ def test_a_card_over_a_socket(boot: Boots) -> None:
         "<address type='ccid' controller='0' slot='0'/></smartcard>"
     )
     with listening(boot.root / "card.sock") as card, boot(xml(devices + NONE)) as vm:
-        card.settimeout(PATIENCE_S)
         reader, _ = card.accept()
         with reader:
             assert vm.get("smartcard0:parent_bus").startswith("/machine/peripheral/ccid0/")

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import pytest
 
+from tests.support.ports import free_port
 from tests.support.seen import NOTHING, Boots, xml
 from tests.support.supervised import PATIENCE_S
 
@@ -22,12 +23,6 @@ pytestmark = pytest.mark.qemu
 _TUNSETIFF: Final = 0x400454CA  # Linux if_tun.h
 _IFF_TAP: Final = 0x0002
 _IFF_NO_PI: Final = 0x1000
-
-
-def free_port() -> int:
-    """Give a port that nobody uses."""
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
 
 
 CARDS: Final = {
@@ -109,9 +104,7 @@ def test_cards_and_their_settings(boot: Boots) -> None:
 def test_wires_between_qemus(boot: Boots) -> None:
     """Sockets of QEMU's own: multicast, datagrams, a server, and a client of one of ours."""
     server = free_port()
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as found:
-        found.bind(("127.0.0.1", 0))
-        local = int(found.getsockname()[1])
+    local = free_port(socket.SOCK_DGRAM)
     with socket.create_server(("127.0.0.1", 0)) as outside:
         client = int(outside.getsockname()[1])
         devices = (

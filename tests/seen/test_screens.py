@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import pytest
 
+from tests.support.ports import free_port
 from tests.support.seen import Boots, xml
 from tests.support.supervised import PATIENCE_S
 
@@ -16,12 +17,6 @@ pytestmark = pytest.mark.qemu
 
 LISTEN: Final = "<listen type='socket' socket='vnc.sock'/>"
 NONE: Final = "<memballoon model='none'/>"
-
-
-def free_port() -> int:
-    """Give a port that nobody uses, and above those that VNC counts from."""
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
 
 
 def test_vnc_with_screens_of_all_kinds(boot: Boots) -> None:

@@ -16,21 +16,13 @@ from typing import Final
 
 import pytest
 
+from tests.support.ports import free_port, listening
 from tests.support.seen import NOTHING, Boots, xml
 from tests.support.supervised import PATIENCE_S
 
 pytestmark = pytest.mark.qemu
 
 MIB: Final = 1 << 20
-
-
-def served(path: Path) -> socket.socket:
-    """Listen on a UNIX socket."""
-    server = socket.socket(socket.AF_UNIX)
-    server.bind(str(path))
-    server.listen()
-    server.settimeout(PATIENCE_S)
-    return server
 
 
 def test_on_a_pc(boot: Boots) -> None:
@@ -50,7 +42,7 @@ def test_on_a_pc(boot: Boots) -> None:
         "<filesystem accessmode='squash'><source dir='sha,re'/><target dir='loose'/></filesystem>"
         "<shmem name='box'><model type='ivshmem-plain'/><size unit='MiB'>2</size></shmem>"
     )
-    with served(boot.root / "egd.sock") as pool, boot(xml(devices, machine="pc")) as vm:
+    with listening(boot.root / "egd.sock") as pool, boot(xml(devices, machine="pc")) as vm:
         pool.accept()[0].close()
         kinds = vm.kinds()
         tree = vm.tree()
@@ -114,7 +106,7 @@ def test_on_a_q35(boot: Boots) -> None:
 @contextmanager
 def exported(image: Path, at: Path) -> Generator[None]:
     """Have qemu-storage-daemon serve an image over vhost-user, on a socket that listens before."""
-    with served(at) as listener:
+    with listening(at) as listener:
         number = listener.fileno()
         socket_props = f"writable=on,addr.type=fd,addr.str={number},num-queues=2"
         command = [
@@ -184,8 +176,7 @@ def test_files_by_virtiofsd(boot: Boots) -> None:
 
 @pytest.mark.skipif(not shutil.which("passt"), reason="passt is not installed")
 def test_a_network_by_passt(boot: Boots) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port = int(found.getsockname()[1])
+    port = free_port()
     devices = (
         f"{NOTHING}<interface type='user'><backend type='passt'/><model type='e1000e'/>"
         f"<portForward proto='tcp' address='127.0.0.1'><range start='{port}' to='22'/>"

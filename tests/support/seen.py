@@ -47,6 +47,14 @@ def xml(
     )
 
 
+def file(source: str, target: str, *, driver: str = "type='raw'", more: str = "") -> str:
+    """Give a disk."""
+    return (
+        f"<disk type='file'><driver name='qemu' {driver}/><source file='{source}'/>"
+        f"<target {target}/>{more}</disk>\n"
+    )
+
+
 class Seen:
     """A running domain, asked over its supervisor."""
 
@@ -175,6 +183,15 @@ class Seen:
             for bus in self.qmp("query-pci")
             for row in bus["devices"]
         }
+
+
+def blocks(vm: Seen) -> dict[str, Any]:
+    """Give `query-block` by the devices' names."""
+    found: dict[str, Any] = {}
+    for row in vm.qmp("query-block"):
+        name = row["qdev"].removeprefix("/machine/peripheral/").removesuffix("/virtio-backend")
+        found[name] = row
+    return found
 
 
 class Boots:

@@ -183,3 +183,17 @@ def test_riscv64_virt(boot: Boots) -> None:
         assert len(vm.qmp("query-cpus-fast")) == 3
         [backing] = vm.qmp("query-memdev")
         assert (backing["id"], backing["size"]) == ("riscv_virt_board.ram", 128 << 20)
+
+
+@needs("i386")
+def test_a_pc_of_32_bits(boot: Boots) -> None:
+    boot.image("hda")
+    devices = (
+        "<disk type='file'><driver type='raw'/><source file='hda'/><target dev='hda' bus='ide'/>"
+        "</disk><memballoon model='none'/>"
+    )
+    with boot(xml(devices, arch="i686", machine="pc")) as vm:
+        assert vm.qmp("query-target") == {"arch": "i386"}
+        assert vm.get("ide0-0-0:type") == "ide-hd"
+        [processor] = vm.qmp("query-cpus-fast")
+        assert processor["target"] == "i386"

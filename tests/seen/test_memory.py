@@ -93,7 +93,7 @@ def test_what_is_plugged(boot: Boots) -> None:
         "</target><address type='dimm' slot='4' base='0x130000000'/></memory>"
         "<memory model='nvdimm' access='shared'><source><path>pm,em</path></source><target>"
         "<size unit='MiB'>4</size><node>1</node><label><size unit='KiB'>128</size></label>"
-        "</target></memory>"
+        "<readonly/></target></memory>"
         "<memory model='virtio-mem'><target><size unit='MiB'>64</size><node>0</node>"
         "<block unit='MiB'>2</block><requested unit='MiB'>16</requested>"
         "<address base='0x180000000'/></target></memory>"
@@ -126,6 +126,7 @@ def test_what_is_plugged(boot: Boots) -> None:
             "/objects/memnvdimm1:mem-path": str(boot.root / "pm,em"),
             "/objects/memvirtiopmem0:mem-path": str(boot.root / "pmem"),
             "nvdimm1:label-size": 128 << 10,
+            "nvdimm1:unarmed": True,
         }
         assert vm.alike(facts) == facts
         summary = vm.qmp("query-memory-size-summary")

@@ -140,15 +140,25 @@ def test_a_disk_over_vhost_user(boot: Boots) -> None:
 @pytest.mark.skipif(
     not all(map(shutil.which, ("swtpm", "swtpm_setup"))), reason="swtpm is not installed"
 )
-@pytest.mark.parametrize("model", ["tpm-crb", "tpm-tis"])
-def test_a_tpm(boot: Boots, model: str) -> None:
-    devices = f"{NOTHING}<tpm model='{model}'><backend type='emulator' version='2.0'/></tpm>"
-    with boot(xml(devices)) as vm:
-        [told] = vm.qmp("query-tpm")
-        assert (told["id"], told["model"]) == ("tpm-tpm0", model)
-        assert told["options"]["type"] == "emulator"
-        served_by = [line for line in boot.lab.processes().values() if "swtpm\0socket" in line]
-        assert len(served_by) == 1
+@pytest.mark.parametrize(
+    ("model", "version", "inside"),
+    [
+        ("tpm-crb", "2.0", "<encryption secret='f52a81b2-424e-490c-823d-6bd4235bc572'/>"),
+        ("tpm-crb", "2.0", "<active_pcr_banks><sha384/></active_pcr_banks>"),
+        ("tpm-tis", "1.2", ""),
+    ],
+)
+def test_a_tpm(boot: Boots, model: str, version: str, inside: str) -> None:
+    """Its state, sealed or not, is made by its first start, and taken by the second."""
+    boot.secret("f52a81b2-424e-490c-823d-6bd4235bc572", "0123456789abcdef")
+    devices = f"{NOTHING}<tpm model='{model}'><backend type='emulator' version='{version}'>{inside}</backend></tpm>"
+    for _ in range(2):
+        with boot(xml(devices)) as vm:
+            [told] = vm.qmp("query-tpm")
+            assert (told["id"], told["model"]) == ("tpm-tpm0", model)
+            assert told["options"]["type"] == "emulator"
+            lines = boot.lab.processes().values()
+            assert len([line for line in lines if "swtpm\0socket" in line]) == 1
 
 
 def root_is_a_mount() -> bool:

@@ -151,7 +151,10 @@ def test_a_disk_over_vhost_user(boot: Boots) -> None:
 def test_a_tpm(boot: Boots, model: str, version: str, inside: str) -> None:
     """Its state, sealed or not, is made by its first start, and taken by the second."""
     boot.secret("f52a81b2-424e-490c-823d-6bd4235bc572", "0123456789abcdef")
-    devices = f"{NOTHING}<tpm model='{model}'><backend type='emulator' version='{version}'>{inside}</backend></tpm>"
+    devices = (
+        f"{NOTHING}<tpm model='{model}'><backend type='emulator' version='{version}'>{inside}"
+        "</backend></tpm>"
+    )
     for _ in range(2):
         with boot(xml(devices)) as vm:
             [told] = vm.qmp("query-tpm")

@@ -11,6 +11,7 @@ from qsuper import planfile
 from qsuper.options import (
     Access,
     Doorbell,
+    FreePort,
     Handle,
     OpenFile,
     Option,
@@ -40,6 +41,7 @@ RESOURCES = (
     Doorbell(name="f", share="mailbox", size_bytes=4096, vectors=2, is_private=True),
     Tap(name="d", bridge="br0"),
     VhostNet(name="e"),
+    FreePort(name="g", address="::1", first=5900),
 )
 
 
@@ -90,9 +92,9 @@ def test_a_group_comes_back_as_it_went_in() -> None:
     assert tuple(back.members[0].plan.resources()) == RESOURCES
     assert back.members[0].plan.boot == GROUP.members[0].plan.boot
     assert back.members[0].plan.signals == GROUP.members[0].plan.signals
-    assert [option.argv(dict.fromkeys("abcdef", 3)) for option in back.members[1].plan.options] == [
-        option.argv(dict.fromkeys("abcdef", 3)) for option in GROUP.members[1].plan.options
-    ]
+    assert [
+        option.argv(dict.fromkeys("abcdefg", 3)) for option in back.members[1].plan.options
+    ] == [option.argv(dict.fromkeys("abcdefg", 3)) for option in GROUP.members[1].plan.options]
 
 
 json_values = st.recursive(

@@ -89,6 +89,19 @@ class VhostNet(Struct, frozen=True, kw_only=True):
     queue: int = 0
 
 
+class FreePort(Struct, frozen=True, kw_only=True):
+    """A TCP port that nobody listens on, kept for QEMU as long as it lives.
+
+    Its number is the port's; what is inherited keeps others with qsuper off the port.
+    """
+
+    name: str
+    address: str
+    """Where QEMU is going to listen."""
+    first: int
+    """The lowest that may be taken."""
+
+
 class HelperLink(Struct, frozen=True, kw_only=True):
     """A connection between QEMU and a helper; each inherits its own end."""
 
@@ -104,7 +117,15 @@ class Readiness(Struct, frozen=True, kw_only=True):
 
 
 Resource: TypeAlias = (
-    UnixListener | OpenFile | SharedMemory | Doorbell | Tap | VhostNet | HelperLink | Readiness
+    UnixListener
+    | OpenFile
+    | SharedMemory
+    | Doorbell
+    | Tap
+    | VhostNet
+    | FreePort
+    | HelperLink
+    | Readiness
 )
 """What must be made before the spawn and is inherited. `name` is unique within a domain."""
 
@@ -113,7 +134,7 @@ class Handle(Struct, frozen=True, kw_only=True):
     """A value that stands for an inherited descriptor.
 
     Printed without numbers (`qsuper translate`) it is *shown*, what a person can paste. At launch
-    it is the descriptor's number in *live*, and *live_key* takes the place of its key.
+    it is the number of the descriptor, or port, in *live*, and *live_key* takes its key's place.
     """
 
     resource: Resource
@@ -150,7 +171,7 @@ Scalar: TypeAlias = "str | int | bool | Handle | Joined | AtLaunch | Null"
 Value: TypeAlias = "Scalar | Mapping[str, Value] | Sequence[Value] | None"
 Props: TypeAlias = Mapping[str, Value]
 Numbers: TypeAlias = Mapping[str, int]
-"""Descriptor numbers by the name of the resource."""
+"""Numbers of descriptors and ports by the name of the resource."""
 
 
 @unique

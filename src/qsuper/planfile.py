@@ -19,6 +19,7 @@ _CLASSES: Final[dict[str, Callable[..., object]]] = {
     for kind in (
         options.AtLaunch,
         options.Doorbell,
+        options.FreePort,
         options.Handle,
         options.HelperLink,
         options.Joined,

@@ -4,6 +4,8 @@ Not here: SDL and GTK windows, EGL and what needs a GPU of the host; sound serve
 (alsa, oss, pulseaudio, jack, pipewire); `evdev` input devices of the host.
 """
 
+import json
+import re
 import socket
 from typing import Any, Final
 
@@ -93,6 +95,26 @@ def test_spice(boot: Boots) -> None:
         with socket.create_connection(("127.0.0.1", port)):
             pass
         assert vm.get("sound0-codec0:audiodev") == "audio1"
+
+
+def test_spice_ports_of_three_that_ask_for_any(boot: Boots) -> None:
+    """Two of them start at once; no port is taken before QEMU takes it."""
+    seen = xml("<graphics type='spice' autoport='yes'/>" + NONE)
+    other = re.sub("<uuid>.*</uuid>", "", seen)
+    primary, dependency = boot.root / "a.xml", boot.root / "b.xml"
+    dependency.write_text(other.replace("seen", "b"))
+    named = f"<domaindependency>{dependency}</domaindependency></devices>"
+    primary.write_text(other.replace("seen", "a").replace("</devices>", named))
+    with boot(seen) as vm:
+        assert boot.lab.run("up", "-d", "--paused", str(primary)).status == 0
+        others = [boot.lab.run("qmp", name, "query-spice").out for name in ("a", "b")]
+        ports = {told["port"] for told in (vm.qmp("query-spice"), *map(json.loads, others))}
+        assert len(ports) == 3
+        for port in ports:
+            assert port >= 5900
+            with socket.create_connection(("127.0.0.1", port)):
+                pass
+        assert boot.lab.run("destroy", "a").status == 0
 
 
 def test_spice_on_a_socket(boot: Boots) -> None:

@@ -204,7 +204,7 @@ def _spawn(
 ) -> Process:
     home.place.write("argv.json", json.dumps(argv))
     log.begin(argv)
-    pass_fds = tuple(place.numbers.values())
+    pass_fds = tuple(place.descriptors)
     spawn = Spawn(argv, plan.env, home.place.path, log.fd, pass_fds, bind)
     process = Process.spawn(spawn)
     try:

@@ -11,6 +11,7 @@ from qsuper.fabric.group import Fabric
 from qsuper.options import (
     Access,
     Doorbell,
+    FreePort,
     HelperLink,
     OpenFile,
     Readiness,
@@ -21,6 +22,7 @@ from qsuper.options import (
     VhostNet,
 )
 from qsuper.runtime import rundir
+from qsuper.runtime.ports import keep_port
 from qsuper.runtime.tap import open_tap
 
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_NOCTTY | os.O_NONBLOCK
@@ -44,10 +46,12 @@ class Directories:
 
 
 class Inherited:
-    """Open descriptors by the names of their resources, and the sockets made for them."""
+    """Open descriptors, their numbers by the names of resources, and the sockets made for them."""
 
     def __init__(self, directories: Directories, fabric: Fabric, member: str) -> None:
         """Start without any."""
+        self.descriptors: list[int] = []
+        """What QEMU is to inherit."""
         self.numbers: dict[str, int] = {}
         self.sockets: list[str] = []
         """Paths outside the domain's directory, to be removed when it has ended."""
@@ -56,7 +60,6 @@ class Inherited:
         self._directories = directories
         self._fabric = fabric
         self._member = member
-        self._own: list[int] = []
 
     def open(self, resources: Iterable[Resource]) -> Mapping[str, int]:
         """Open all of them.
@@ -81,19 +84,24 @@ class Inherited:
                     number = open_tap(resource, multi_queue=multi_queue)
                 case VhostNet():
                     number = _vhost_net()
+                case FreePort():
+                    kept = keep_port(resource)
+                    self.descriptors.append(kept.descriptor)
+                    self.numbers[resource.name] = kept.port
+                    continue
                 case HelperLink() | Readiness():
                     number = self.links.pop(resource.name)
                 case _:
                     assert_never(resource)
-            self._own.append(number)
+            self.descriptors.append(number)
             self.numbers[resource.name] = number
         return self.numbers
 
     def close(self) -> None:
         """Close our ends, once QEMU has its own."""
-        for number in (*self._own, *self.links.values()):
+        for number in (*self.descriptors, *self.links.values()):
             os.close(number)
-        self._own.clear()
+        self.descriptors.clear()
         self.links.clear()
 
     def _listener(self, resource: UnixListener) -> int:

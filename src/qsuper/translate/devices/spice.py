@@ -12,7 +12,7 @@ from msgspec import field
 
 from qsuper.errors import ConfigError
 from qsuper.location import Notice
-from qsuper.options import AtLaunch, Option, Props, Value
+from qsuper.options import AtLaunch, FreePort, Handle, Option, Props, Value
 from qsuper.plan import Command
 from qsuper.translate.devices.base import Context, common
 from qsuper.translate.display import Display, DisplayKind
@@ -21,6 +21,8 @@ from qsuper.translate.node import Node
 from qsuper.translate.password import Password
 
 _AUTO_PORT: Final = 5901
+"""What is shown where the first free one is taken."""
+_FIRST_PORT: Final = 5900
 _X509_DIR: Final = "/etc/pki/libvirt-spice"
 _COMPRESSIONS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "image": (
@@ -106,7 +108,7 @@ class Spice(Display, frozen=True, kw_only=True):
         return cls(
             **common(node),
             listen=Listen.parse(node),
-            port=_AUTO_PORT if is_auto else port or None,
+            port=None if is_auto else port or None,
             tls_port=tls_port if tls_port and tls_port > 0 else None,
             has_auto_port=is_auto,
             keymap=node.get("keymap"),
@@ -130,11 +132,8 @@ class Spice(Display, frozen=True, kw_only=True):
 
     def notices(self, context: Context) -> Iterator[Notice]:
         yield from self.listen.notices(self.at, context)
-        if self.has_auto_port and self.listen.kind is ListenKind.ADDRESS:
-            text = f"<graphics>: autoport='yes' always takes {_AUTO_PORT}"
-            yield Notice(self.at, f"{text}: give a second domain another port")
         is_local = self.listen.kind in (ListenKind.SOCKET, ListenKind.NONE)
-        if self.has_gl and not is_local and (self.port or self.tls_port):
+        if self.has_gl and not is_local and self._has_port:
             text = "<graphics>: QEMU has <gl> for viewers on this host only"
             yield Notice(self.at, f"{text} (<listen type='none'/>)")
 
@@ -163,14 +162,23 @@ class Spice(Display, frozen=True, kw_only=True):
     def _place(self, context: Context) -> dict[str, Value]:
         if self.listen.kind is ListenKind.SOCKET:
             return {"unix": True, "addr": self.listen.path(context, "spice.sock")}
-        if self.listen.kind is ListenKind.NONE or not (self.port or self.tls_port):
+        if self.listen.kind is ListenKind.NONE or not self._has_port:
             return {"port": 0}
         return {
-            "port": self.port,
+            "port": self._free_port(context) if self.has_auto_port else self.port,
             "tls-port": self.tls_port,
             "addr": self.listen.on(context),
             "x509-dir": _X509_DIR if self.tls_port else None,
         }
+
+    @property
+    def _has_port(self) -> bool:
+        return bool(self.port or self.tls_port or self.has_auto_port)
+
+    def _free_port(self, context: Context) -> Handle:
+        address = self.listen.on(context)
+        wanted = FreePort(name="spice-port", address=address, first=_FIRST_PORT)
+        return Handle(resource=wanted, shown=str(_AUTO_PORT))
 
     def _error(self, message: str, hint: str) -> ConfigError:
         return ConfigError(f"<graphics>: {message}", at=self.at, hint=hint)

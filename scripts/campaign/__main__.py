@@ -7,13 +7,19 @@ what should be suspended does not, and that nothing is left of what has ended.
 """
 
 import argparse
+import shutil
 import sys
 import tempfile
 import time
+from collections import deque
 from pathlib import Path
+from typing import Final
 
 from scripts.campaign.lab import Lab
 from scripts.campaign.rounds import Campaign, ViolationError
+
+_SHOWN: Final = 15
+"""How many rounds before a violation are told."""
 
 
 def main() -> int:
@@ -24,32 +30,45 @@ def main() -> int:
     parser.add_argument("--verbose", action="store_true", help="say what each round does")
     options = parser.parse_args()
     seed = int(time.time()) if options.seed is None else options.seed
-    scratch = tempfile.TemporaryDirectory(prefix="qsuper-chaos-", dir="/var/tmp")
-    with scratch as path:
-        lab = Lab(Path(path))
-        try:
-            return _run(Campaign(lab, seed), options.rounds, seed, verbose=options.verbose)
-        finally:
-            lab.close()
+    scratch = Path(tempfile.mkdtemp(prefix="qsuper-chaos-", dir="/var/tmp"))
+    status = 1
+    lab = Lab(scratch)
+    try:
+        status = _run(Campaign(lab, seed), options.rounds, seed, verbose=options.verbose)
+    finally:
+        if status:
+            shutil.copytree(lab.run_dir, scratch / "run-then", ignore=_ignore_sockets)
+            print(f"the logs are kept: {scratch}", file=sys.stderr)
+        lab.close()
+        if not status:
+            shutil.rmtree(scratch)
+    return status
+
+
+def _ignore_sockets(directory: str, names: list[str]) -> list[str]:
+    """Name what has no content to copy."""
+    return [name for name in names if (Path(directory) / name).is_socket()]
 
 
 def _run(campaign: Campaign, rounds: int, seed: int, *, verbose: bool) -> int:
     began_s = time.monotonic()
     number, failure = 0, ""
+    last: deque[str] = deque(maxlen=_SHOWN)
     for number in range(1, rounds + 1):
         try:
             what = campaign.round()
         except ViolationError as error:
             failure = str(error)
             break
+        last.append(f"{number:5} {time.monotonic() - began_s:7.1f} s  {what}")
         if verbose:
-            print(f"{number:5} {time.monotonic() - began_s:7.1f} s  {what}", flush=True)
+            print(last[-1], flush=True)
     for action, count in sorted(campaign.counts.items()):
         print(f"{count:6}  {action}")
     took_s = time.monotonic() - began_s
     print(f"{number} rounds in {took_s:.0f} s, seed {seed}: {1 if failure else 0} violations")
     if failure:
-        print(f"round {number}: {failure}", file=sys.stderr)
+        print(*last, f"round {number}: {failure}", sep="\n", file=sys.stderr)
     return 1 if failure else 0
 
 

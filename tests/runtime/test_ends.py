@@ -296,6 +296,18 @@ def test_shutdown_of_a_primary_then_of_its_dependencies() -> None:
         assert "power button" in log("B").read_text()
 
 
+def test_a_primary_that_crashes_after_it_was_asked_to_shut_down() -> None:
+    """It has no power button; nor has its dependency, which would outlive it."""
+    with supervised(pair()) as supervisor:
+        wait_ticks("B", 1)
+        supervisor.ask("shutdown", domain="A")
+        os.kill(supervisor.pid("A"), signal.SIGKILL)
+        assert supervisor.wait_ended() == 1
+        assert last_state("A") == {"state": "crashed", "reason": "emulator ended"}
+        assert last_state("B") == {"state": "shut off", "reason": "destroyed"}
+    assert leftovers() == []
+
+
 def test_shutdown_of_a_dependency() -> None:
     plan = group([(domain("A"), ["B"])], [domain("B", "powerbutton")])
     with supervised(plan) as supervisor:

@@ -51,6 +51,8 @@ class Group:
         self.ended = trio.Event()
         """All members have ended."""
         self.steering = Steering()
+        self._destroyed_by_down: list[Guest] = []
+        """They did not obey; `down` sees to their dependencies next."""
         self.exit_status: int | None = None
         """With `exit_from`: that member's own status."""
         self._emit = emit
@@ -182,12 +184,17 @@ class Group:
             await self._primary_ended(guest)
 
     async def _primary_ended(self, guest: Guest) -> None:
-        """Its dependencies end as it did, but for those that others need."""
+        """Its dependencies end as it did, but for those that others need.
+
+        One that was asked to shut down and ended in another way has not ended as it was asked to.
+        """
         mine, _ = self._with_dependencies(guest)
         try:
             # Of one that a predecessor saw end, those tell that were asked after it.
             told = mine if guest.was_over else [guest]
-            if any(each.notes.was_shut_down for each in told):
+            has_obeyed = guest.standing.reason is Reason.SHUTDOWN
+            goes_down = has_obeyed or guest in self._destroyed_by_down
+            if goes_down and any(each.notes.was_shut_down for each in told):
                 await each(mine, _power_down_if_live)
             elif not self.policies.keep_dependencies:
                 await each(mine, Guest.end)
@@ -303,6 +310,7 @@ class Group:
         with trio.move_on_after(timeout_s):
             await each(guests, _shut_down)
         rest = [guest for guest in guests if guest.is_live]
+        self._destroyed_by_down += rest
         await each(rest, Guest.end)
         return [guest.name for guest in rest]
 

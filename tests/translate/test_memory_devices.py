@@ -11,7 +11,7 @@ NUMA = (
 )
 
 
-DIMM = "<memory model='dimm'><target><size unit='MiB'>64</size><node>0</node></target></memory>"
+DIMM = "<memory model='dimm'><target><size unit='MiB'>16</size><node>0</node></target></memory>"
 
 
 def test_dimms_take_the_slots_that_are_free() -> None:
@@ -23,7 +23,7 @@ def test_dimms_take_the_slots_that_are_free() -> None:
 
 def test_memory_devices_count_by_their_model() -> None:
     virtio = (
-        "<memory model='virtio-mem'><target><size unit='MiB'>64</size><node>0</node>"
+        "<memory model='virtio-mem'><target><size unit='MiB'>16</size><node>0</node>"
         "<block unit='MiB'>2</block><requested unit='MiB'>2</requested></target></memory>"
     )
     made = translated(virtio * 2, parts=NUMA)
@@ -35,7 +35,7 @@ def test_memory_devices_count_by_their_model() -> None:
     [
         (DIMM * 3, "<maxMemory> has 2 slots"),
         (DIMM.replace("<node>0", "<node>5"), "no NUMA cell 5"),
-        (DIMM.replace("dimm", "virtio-mem"), "needs <block> and <requested>"),
+        (DIMM.replace("dimm", "virtio-mem"), "needs a <block>"),
         (
             "".join(
                 DIMM.replace("</memory>", f"<address type='dimm' base='{base}'/></memory>")
@@ -52,7 +52,7 @@ def test_what_is_wrong_with_memory_devices(xml: str, what: str) -> None:
 
 LASTING = (
     "<memory model='{}' {}>{}<source><path>/p</path></source>"
-    "<target><size unit='MiB'>64</size>{}</target></memory>"
+    "<target><size unit='MiB'>16</size>{}</target></memory>"
 )
 
 
@@ -64,7 +64,7 @@ CELL = "<node>0</node>"
     [
         (LASTING.format("virtio-pmem", "access='private'", "", ""), "virtio-pmem is always shared"),
         (LASTING.format("virtio-pmem", "", "", CELL), "virtio-pmem is in no NUMA cell"),
-        (LASTING.format("nvdimm", "discard='yes'", "", CELL), "an nvdimm discards nothing"),
+        (LASTING.format("nvdimm", "discard='yes'", "", CELL), "model='nvdimm' discards nothing"),
         (
             LASTING.format("nvdimm", "", f"<uuid>{UUID}</uuid>", CELL),
             "an nvdimm has a uuid on pseries machines alone",
@@ -74,7 +74,7 @@ CELL = "<node>0</node>"
             "<label> is below 128 KiB",
         ),
         (
-            LASTING.format("nvdimm", "", "", f"{CELL}<label><size unit='MiB'>64</size></label>"),
+            LASTING.format("nvdimm", "", "", f"{CELL}<label><size unit='MiB'>16</size></label>"),
             "<label> leaves no memory",
         ),
     ],

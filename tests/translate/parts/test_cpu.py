@@ -25,6 +25,12 @@ def test_the_machine_says_what_the_default_is() -> None:
     assert cpu(arch="riscv64", machine="virt") == "rv64"
 
 
+def test_an_emulator_without_a_list_of_models_takes_its_own() -> None:
+    caps = replace(emulator("riscv64"), cpu_models={"tcg": frozenset()})
+    xml = domain(arch="riscv64", machine="virt")
+    assert lines(translated(xml, caps=caps, arch="riscv64").plan, "cpu") == []
+
+
 def test_kvm_on_arm_takes_what_qemu_takes() -> None:
     assert cpu(kind="kvm", arch="aarch64", machine="virt") == ""
 

@@ -31,7 +31,7 @@ def test_smbios_tables() -> None:
     assert options(inside, "smbios", system="<smbios mode='sysinfo'/>") == [
         "type=0,vendor=A,, B,date=02/28/2020",
         "type=1,serial=x=y",
-        "type=2,asset=1",
+        "type=2,manufacturer=,asset=1",
         "type=3,manufacturer=,sku=s",
         "type=11,value=one,, two,value=three",
     ]
@@ -306,3 +306,15 @@ def test_an_entry_that_nobody_knows_is_no_error() -> None:
         "vm.xml:3: <entry>: name='colour' is unknown and has no effect",
         "vm.xml:4: <entry>: without name= it has no effect",
     ]
+
+
+def test_a_stock_number_alone_makes_no_table() -> None:
+    table = "<system><entry name='sku'>{}</entry>{}</system>"
+    smbios = "<smbios mode='sysinfo'/>"
+    for entry, expected in (
+        ("", []),
+        ("<entry name='family'>f</entry>", ["type=1,sku=s,family=f"]),
+    ):
+        inside = f"<sysinfo type='smbios'>{table.format('s', entry)}</sysinfo>"
+        found = lines(translated(domain(inside, system=smbios)).plan, "smbios")
+        assert found == expected

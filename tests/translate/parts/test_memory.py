@@ -347,3 +347,29 @@ def test_a_balloon_that_is_missing_is_told() -> None:
     ]
     same = f"{SMALL}<currentMemory unit='MiB'>64</currentMemory>"
     assert translated(domain(memory=same)).notices == ()
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        "<numatune><memory/></numatune>",
+        "<vcpu placement='auto'>1</vcpu><numatune><memory/></numatune>",
+    ],
+)
+def test_a_binding_that_says_nothing_binds_nothing(inside: str) -> None:
+    (memory,) = objects(inside)
+    assert "host-nodes" not in memory
+
+
+def test_a_mode_needs_nodes_unless_placement_is_automatic() -> None:
+    mode = "<numatune><memory mode='preferred'/></numatune>"
+    assert "attribute 'nodeset' is missing" in message(mode)
+    (memory,) = objects(f"<vcpu placement='auto'>1</vcpu>{mode}")
+    assert '"host-nodes":[0,1],"policy":"preferred"' in memory
+
+
+def test_huge_pages_are_no_anonymous_memory() -> None:
+    inside = "<memoryBacking><hugepages/><source type='anonymous'/></memoryBacking>"
+    assert message(inside) == (
+        "vm.xml:3: <hugepages>: huge pages are no source type='anonymous' (memfd)"
+    )

@@ -48,6 +48,14 @@ _LEAST_LABEL: Final = 128 << 10
 _LEAST_BLOCK: Final = 2 << 20  # the host's pages, huge ones for transparent use
 _ALIAS: Final = {Model.VIRTIO_MEM: "virtiomem", Model.VIRTIO_PMEM: "virtiopmem"}
 _DRIVER: Final = {Model.DIMM: "pc-dimm", Model.NVDIMM: "nvdimm"}
+_OF_ONE: Final = ("label", "block", "requested", "address", "readonly")
+_OWN: Final = {
+    Model.DIMM: (),
+    Model.NVDIMM: ("label", "readonly"),
+    Model.VIRTIO_MEM: ("block", "requested", "address"),
+    Model.VIRTIO_PMEM: ("address",),
+}
+"""Which of them each model has."""
 _LASTING: Final = (Model.NVDIMM, Model.VIRTIO_PMEM)
 
 
@@ -105,10 +113,12 @@ class MemoryDevice(Device, frozen=True, kw_only=True):
     def parse(cls, node: Node) -> Self:
         model = node.enum("model", Model)
         target = node.required_child("target")
-        label, block = target.child("label"), target.child("block")
-        requested, base = target.child("requested"), target.child("address")
+        # What is of other models has no effect.
+        target.accept("current", *(tag for tag in _OF_ONE if tag not in _OWN[model]))
+        label, block, requested, base, readonly = (
+            target.child(tag) if tag in _OWN[model] else None for tag in _OF_ONE
+        )
         cell = target.child("node")
-        target.accept("current")
         if model is Model.NVDIMM and node.child("uuid") is not None:
             raise node.error("an nvdimm has a uuid on pseries machines alone", hint="remove <uuid>")
         source = Source.parse(node.child("source"))
@@ -126,9 +136,9 @@ class MemoryDevice(Device, frozen=True, kw_only=True):
             source=source,
             cell=cell.integer_text(low=0, high=1023) if cell is not None else None,
             label_bytes=label.required_child("size").bytes_text() if label is not None else None,
-            is_readonly=target.child("readonly") is not None,
+            is_readonly=readonly is not None,
             block_bytes=block.bytes_text() if block is not None else None,
-            requested_bytes=requested.bytes_text() if requested is not None else None,
+            requested_bytes=(requested.bytes_text() or None) if requested is not None else None,
             base=base.integer("base", low=0, high=1 << 62) if base is not None else None,
             is_in_slots=target.yes_no("dynamicMemslots") if model is Model.VIRTIO_MEM else None,
         )
@@ -198,6 +208,10 @@ class MemoryDevice(Device, frozen=True, kw_only=True):
         if self.model is Model.VIRTIO_MEM:
             yield from self._virtio_mem_problems()
         yield from self._overlaps(context)
+        devices = list(context.devices("memory"))
+        total = sum(device.plugged_bytes for device in devices)
+        if devices[-1] is self and total >= (context.domain.memory.size_bytes or total + 1):
+            yield self._error("the memory devices leave nothing of <memory>", "it includes them")
 
     def _misfits(self) -> Iterator[tuple[bool, str, str]]:
         """Give what does not go together: whether it is so, what is wrong, what would help."""
@@ -205,8 +219,8 @@ class MemoryDevice(Device, frozen=True, kw_only=True):
         if label is not None:
             yield label < _LEAST_LABEL, "<label> is below 128 KiB", "<size unit='KiB'>128</size>"
             yield label >= self.size_bytes, "<label> leaves no memory", "make it smaller"
-        can_discard = self.discards is None or model is not Model.NVDIMM
-        yield not can_discard, "an nvdimm discards nothing", "remove discard="
+        is_kept = model in _LASTING and bool(self.discards)
+        yield is_kept, f"model='{model}' discards nothing", "remove discard="
         is_private = self.access is MemoryAccess.PRIVATE
         is_pmem = model is Model.VIRTIO_PMEM
         yield is_pmem and is_private, "virtio-pmem is always shared", "access='shared'"
@@ -214,11 +228,11 @@ class MemoryDevice(Device, frozen=True, kw_only=True):
 
     def _virtio_mem_problems(self) -> Iterator[ConfigError]:
         block, requested = self.block_bytes, self.requested_bytes
-        if block is None or requested is None:
-            yield self._error("<target> needs <block> and <requested>", "add them")
+        if block is None:
+            yield self._error("<target> needs a <block>", "add one")
         elif block < _LEAST_BLOCK or block & (block - 1):
             yield self._error(f"<block> of {block} bytes is none of 2, 4, 8, ... MiB", "2 MiB")
-        elif requested > self.size_bytes or requested % block:
+        elif requested is not None and (requested > self.size_bytes or requested % block):
             yield self._error("<requested> is no number of blocks within <size>", "change it")
 
     def _overlaps(self, context: Context) -> Iterator[ConfigError]:
@@ -306,8 +320,8 @@ class MemoryDevice(Device, frozen=True, kw_only=True):
             "share": True if self.model is Model.VIRTIO_PMEM else share,
             "prealloc": True if is_nvdimm and not self.source.is_pmem else None,
             "size": self.size_bytes,
-            "align": self.source.align,
-            "pmem": True if self.source.is_pmem else None,
+            "align": self.source.align if is_nvdimm else None,
+            "pmem": True if is_nvdimm and self.source.is_pmem else None,
         }
 
     def _has_huge_pages(self, context: Context) -> bool:

@@ -125,6 +125,8 @@ class Backing(Struct, frozen=True, kw_only=True):
         masters = [page for page in self.pages if page.cells is None or not cells]
         if len(masters) > 1:
             yield masters[1].node.error("two sizes are for all cells", hint="use nodeset=")
+        if masters and self.source is SourceType.ANONYMOUS:
+            yield masters[0].node.error("huge pages are no source type='anonymous'", hint="memfd")
         seen: set[int] = set()
         for page in self.pages:
             yield from _page_problems(page, site)

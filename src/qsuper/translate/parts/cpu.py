@@ -325,6 +325,8 @@ def _probed_cpu(site: Site) -> str:
 def _default_model(site: Site) -> str:
     info = site.machine_info
     accel = "kvm" if site.is_kvm else "tcg"
+    if site.caps.cpu_models.get(accel) == frozenset():
+        return ""  # an emulator that can't list its models (riscv64 before QEMU 8) uses its own
     by_accel = site.caps.default_cpus.get(accel, {}).get(site.machine)
     name = by_accel or (info.default_cpu if info is not None else None) or ""
     found = _TYPE_SUFFIX.search(name)

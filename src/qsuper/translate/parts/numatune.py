@@ -79,7 +79,10 @@ class Numatune(Struct, frozen=True, kw_only=True):
             nodes = numbers(one, one.required("nodeset"), "nodeset=")
             mode = one.enum("mode", NumaMode, NumaMode.STRICT)
             cells[cell] = Binding(node=one, mode=mode, nodes=nodes)
-        return cls(memory=_memory(memory) if memory is not None else _automatic(node), cells=cells)
+        automatic = _automatic(node)
+        if memory is None:
+            return cls(memory=automatic, cells=cells)
+        return cls(memory=_memory(memory, is_automatic=automatic is not None), cells=cells)
 
     def binding(self, cell: int | None) -> Binding | None:
         """Give the binding of the cell, or of memory that is in none (None)."""
@@ -116,10 +119,12 @@ class Numatune(Struct, frozen=True, kw_only=True):
             yield memory.node.notice("automatic placement has no effect: memory is not bound")
 
 
-def _memory(found: Node) -> Binding:
+def _memory(found: Node, *, is_automatic: bool) -> Binding | None:
     mode = found.enum("mode", NumaMode, NumaMode.STRICT)
     text = found.get("nodeset")
-    default = _Placement.STATIC if text is not None else _Placement.AUTO
+    if not any(found.has(name) for name in ("mode", "nodeset", "placement")):
+        return None
+    default = _Placement.AUTO if is_automatic and text is None else _Placement.STATIC
     placement = found.enum("placement", _Placement, default)
     if placement is _Placement.AUTO:
         return Binding(node=found, mode=mode, nodes=None)

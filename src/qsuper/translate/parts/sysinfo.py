@@ -150,7 +150,9 @@ def _tables(node: Node) -> Iterator[Props]:
             values = dict(_entries(table, names))
             if tag == "bios":
                 _check_bios(table, values)
-            if values and tag == "chassis":
+            if values.keys() == {"sku"} and tag == "system":
+                continue  # libvirt writes no table for it alone
+            if values and tag in ("baseBoard", "chassis"):
                 values.setdefault("manufacturer", "")  # libvirt writes it, and the guest sees it
             ordered: dict[str, Value] = {name: values.get(name) for name in names}
             if values:

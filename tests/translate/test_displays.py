@@ -90,7 +90,6 @@ def test_a_network_is_listened_on_at_the_hosts_address() -> None:
         ("<graphics type='egl-headless'/>", []),
         ("<graphics type='egl-headless'/>" + VNC, ["none"]),
         ("<graphics type='sdl'/>" + VNC, ["none"]),
-        (VNC + "<graphics type='sdl'/>", []),
         (VNC + "<graphics type='spice'/>", ["spice"]),
     ],
 )

@@ -111,6 +111,8 @@ class Image(Struct, frozen=True, kw_only=True):
         if storage is None:
             node.accept("backingStore")
             return None
+        if image_format == "aio":
+            image_format = RAW  # Xen's word for it
         if kind is SourceType.DIR and image_format == "fat":
             image_format = RAW
         elif kind is SourceType.DIR:
@@ -210,6 +212,11 @@ class Image(Struct, frozen=True, kw_only=True):
         """Give the name of the node that stands for the image."""
         if self.has_format_node(caps):
             return f"{self.node}-format"
+        return self._stored_node
+
+    @property
+    def _stored_node(self) -> str:
+        """The node of the bytes that the image itself takes."""
         return f"{self.node}-{'slice-sto' if self.slice is not None else 'storage'}"
 
     def options(self, site: Site, manner: Manner) -> Iterator[Option]:
@@ -236,7 +243,7 @@ class Image(Struct, frozen=True, kw_only=True):
         is_top = not has_format_node and self.slice is None
         props |= common if is_top else under_format
         yield Option.json("blockdev", props | manner.cache.props())
-        if self.slice is not None and self._has_slice_node(site.caps):
+        if self.slice is not None:
             props = self._slice_props(*self.slice)
             props |= under_format if has_format_node else common
             yield Option.json("blockdev", props | manner.cache.props())
@@ -244,11 +251,6 @@ class Image(Struct, frozen=True, kw_only=True):
             props = {"node-name": f"{self.node}-format"}
             props |= common | manner.cache.props() | self._format_props(site.caps, manner)
             yield Option.json("blockdev", props)
-
-    def _has_slice_node(self, caps: Caps) -> bool:
-        """A raw format node takes the slice itself."""
-        is_raw = self.format == RAW and not self.has_luks
-        return self.slice is not None and not (is_raw and self.has_format_node(caps))
 
     def _slice_props(self, offset: int, size: int) -> dict[str, Value]:
         return {
@@ -277,14 +279,10 @@ class Image(Struct, frozen=True, kw_only=True):
 
     def _format_props(self, caps: Caps, manner: Manner) -> dict[str, Value]:
         key = f"{self.node}-format-encryption-secret0"
-        file = f"{self.node}-{'slice-sto' if self._has_slice_node(caps) else 'storage'}"
+        file = self._stored_node
         props: dict[str, Value] = {"driver": _DRIVERS.get(self.format, self.format), "file": file}
         if self.format == RAW:
-            if self.has_luks:
-                props |= {"driver": "luks", "key-secret": key}
-            elif self.slice is not None:
-                props |= {"offset": self.slice[0], "size": self.slice[1]}
-            return props
+            return props | ({"driver": "luks", "key-secret": key} if self.has_luks else {})
         if self.has_luks:
             props["encrypt"] = {"format": "luks", "key-secret": key}
         if self.format == "qcow2":

@@ -123,14 +123,15 @@ class Chardev(Struct, frozen=True, kw_only=True):
         kind = node.enum("type", ChardevKind, ChardevKind.PTY)
         _refuse_more(node, kind)
         protocol, log = node.child("protocol"), node.child("log")
-        telnet = (
-            protocol is not None
-            and protocol.enum("type", _Protocol, _Protocol.RAW) is _Protocol.TELNET
-        )
+        telnet = False
+        if protocol is not None and kind is ChardevKind.TCP:
+            telnet = protocol.enum("type", _Protocol, _Protocol.RAW) is _Protocol.TELNET
+        elif protocol is not None:
+            protocol.accept()
         result = cls(
             at=node.at,
             kind=kind,
-            telnet=telnet and kind is ChardevKind.TCP,
+            telnet=telnet,
             log=(log.file("file") or "") if log is not None else "",
             log_append=log.on_off("append") if log is not None else None,
         )
@@ -216,6 +217,12 @@ class Chardev(Struct, frozen=True, kw_only=True):
                 f"this QEMU has no character device of type '{self.kind}'", at=self.at
             )
 
+    def line_problems(self, context: Context) -> Iterator[ConfigError]:
+        """Give the problems of a serial or parallel port or a console: no agent sits at one."""
+        yield from self.problems(context)
+        if self.kind is ChardevKind.SPICEVMC:
+            yield ConfigError("type='spicevmc' is for channels", at=self.at, hint="<channel>")
+
     def _error(self, message: str) -> ConfigError:
         return ConfigError(f"<source>: {message} (of type='{self.kind}')", at=self.at)
 
@@ -276,7 +283,7 @@ class Chardev(Struct, frozen=True, kw_only=True):
                 props = {"path": fdset_path(f"{alias}-source"), "append": True}
             case ChardevKind.UDP:
                 props = {
-                    "host": self.host or None,
+                    "host": self.host,
                     "port": self.service,
                     "localaddr": self.bind_host,
                     "localport": self.bind_service or "0",

@@ -57,12 +57,14 @@ def fill_in(context: Context) -> Context:
         features = replace(features, ioapic=Ioapic.QEMU)
     context = replace(context, domain=replace(domain, os=firmware, numa=numa, features=features))
     context = _with(context, _indexed(context.domain.devices))
+    # These come with their device; all others after the default devices.
+    context = _with(context, _with_implied(context, _early_needs(context)))
     for family in additions(context):
         for device in family.missing(context):
             context = _with(context, inserted(context.domain.devices, device))
     context = _defaulted(context)
     before = context.domain.devices
-    context = _with(context, _with_implied(context))
+    context = _with(context, _with_implied(context, _needs(context)))
     if context.domain.devices != before:
         context = _defaulted(context)
     return context
@@ -116,9 +118,21 @@ def _index_of_companions(device: Device, before: Devices) -> int | None:
     return None if device.pci_function in functions[last] else last
 
 
-def _with_implied(context: Context) -> Devices:
+def _needs(context: Context) -> list[tuple[Need, Device]]:
+    return [(need, device) for device in context.domain.devices for need in device.implied(context)]
+
+
+def _early_needs(context: Context) -> list[tuple[Need, Device]]:
+    return [
+        (need, device)
+        for device in context.domain.devices
+        if device.IMPLIES_EARLY
+        for need in device.defaulted(context).implied(context)
+    ]
+
+
+def _with_implied(context: Context, wants: list[tuple[Need, Device]]) -> Devices:
     devices = context.domain.devices
-    wants = [(need, device) for device in devices for need in device.implied(context)]
     wants.sort(key=lambda want: _ORDER.index(want[0].kind) if want[0].kind in _ORDER else 99)
     have = {device.bus_key for device in devices}
     for need, device in wants:

@@ -114,7 +114,7 @@ class Look(Struct, frozen=True, kw_only=True):
             geometry=Geometry.parse(geometry) if geometry is not None else None,
             logical_block_bytes=blocks[0],
             physical_block_bytes=blocks[1],
-            discard_granularity_bytes=blocks[2],
+            discard_granularity_bytes=blocks[2] or None,
             rotation_rate=target.integer("rotation_rate", low=0, high=0xFFFF) or None,
             is_removable=target.on_off("removable"),
             error_policy=driver.enum("error_policy", ErrorPolicy, None) if driver else None,
@@ -214,11 +214,11 @@ def _inquiry(node: Node, tag: str, longest: int) -> str | None:
     found = node.child(tag)
     if found is None:
         return None
-    if not (found.text.isascii() and found.text.isprintable()):
+    if not (found.raw_text.isascii() and found.raw_text.isprintable()):
         raise found.error("only printable ASCII characters are allowed")
-    if len(found.text) > longest:
+    if len(found.raw_text) > longest:
         raise found.error(f"it is longer than {longest} characters")
-    return found.text or None
+    return found.raw_text or None
 
 
 class VirtioBlock(Struct, frozen=True, kw_only=True):

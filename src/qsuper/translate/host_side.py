@@ -13,6 +13,7 @@ from typing import Final
 
 from qsuper.errors import ConfigError
 from qsuper.location import Notice
+from qsuper.translate.host_address import ip_errors, route_errors
 from qsuper.translate.node import Node
 
 _PLUGGED: Final = ("network", "bridge")
@@ -25,6 +26,8 @@ _KINDS: Final = {
 }
 """The types of interface that have an element."""
 _NOTHING_IF_EMPTY: Final = ("script", "mtu", "coalesce")
+_WITH_PASST: Final = ("user", "vhostuser")
+_WITH_TAP: Final = ("network", "bridge", "ethernet")
 _LAST_VLAN: Final = 4095
 _ELEMENTS: Final = ("bandwidth", "vlan", "virtualport", "coalesce", "port")
 
@@ -99,19 +102,38 @@ def _check_target(node: Node, kind: str) -> None:
 def _misplaced(node: Node, kind: str) -> Iterator[ConfigError]:
     for tag, kinds in _KINDS.items():
         found = node.child(tag)
-        is_empty = found is not None and not (found.attributes or found.elements)
-        if found is None or (is_empty and tag in _NOTHING_IF_EMPTY):
+        if found is None or (tag in _NOTHING_IF_EMPTY and _is_empty(found)):
             continue
         if kind not in kinds:
             hint = f"it is for {', '.join(kinds)}"
             yield found.error(f"type='{kind}' has none", hint=hint)
     yield from _misplaced_addresses(node, kind)
+    yield from _misplaced_backend(node, kind)
+
+
+def _is_empty(node: Node) -> bool:
+    """Tell whether an element says nothing, neither by itself nor below; `size='0'` is nothing."""
+    return not any(value != "0" for value in node.attributes.values()) and all(
+        _is_empty(part) for part in node.elements
+    )
+
+
+def _misplaced_backend(node: Node, kind: str) -> Iterator[ConfigError]:
+    backend = node.child("backend")
+    if backend is None:
+        return
+    if backend.get("type") == "passt" and kind not in _WITH_PASST:
+        hint = f"it is for {', '.join(_WITH_PASST)}"
+        yield backend.error(f"type='passt' is not for type='{kind}'", hint=hint)
+    if backend.get("tap") and kind not in _WITH_TAP:
+        yield backend.error(f"tap= is not for type='{kind}'", hint=f"{', '.join(_WITH_TAP)}")
 
 
 def _misplaced_addresses(node: Node, kind: str) -> Iterator[ConfigError]:
     source = node.child("source")
     for ip in source.children("ip", "route") if source is not None else ():
         ip.accept()
+        yield from route_errors(ip) if ip.tag == "route" else ip_errors(ip)
         if kind != "ethernet":
             yield ip.error(f"the host's side of type='{kind}' can't be set", hint="remove it")
     backend = node.child("backend")

@@ -100,6 +100,8 @@ class Device(AbstractStruct, frozen=True, kw_only=True):
     """From `places.PciTurn`; devices of one turn go in the order of the domain."""
     USB_TURN: ClassVar[int] = 0
     """From `places.UsbTurn`; when the device's turn comes in the dealing of USB ports."""
+    IMPLIES_EARLY: ClassVar[bool] = False
+    """The controllers that it implies stand before the default devices' own."""
     FIRST_SERIAL_PORT: ClassVar[int] = 1
     """The lowest virtio-serial port that may be dealt to the device; consoles take 0."""
 

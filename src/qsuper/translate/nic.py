@@ -16,9 +16,33 @@ from qsuper.translate.virtio import VirtioModel, VirtioOptions
 PREFIX: Final = "52:54:00"
 """Of the MACs that are made up; KVM's own."""
 EXPRESS_MODELS: Final = frozenset({"e1000e", "igb"})
+PLAIN_MODELS: Final = frozenset(
+    {
+        "82540EM",
+        "82543GC",
+        "82545EM",
+        "Am79C970A",
+        "Am79C973",
+        "e1000",
+        "lan9118",
+        "netfront",
+        "rtl8139",
+        "scm91c111",
+        "vlance",
+        "vmxnet",
+        "vmxnet2",
+        "vmxnet3",
+    }
+)
+"""Those that libvirt knows as conventional PCI; one that it does not know is PCI Express."""
 BOARD_MODELS: Final = frozenset({"lan9118", "smc91c111"})
 """Those that are part of an arm board."""
 
+_MODEL: Final = re.compile(r"[a-zA-Z0-9_-]+")
+_SPELLING: Final[dict[str, str]] = {
+    name.lower(): name
+    for name in (*EXPRESS_MODELS, *PLAIN_MODELS, *VirtioModel, "usb-net", "spapr-vlan")
+}
 _MAC: Final = re.compile(r"[0-9a-fA-F]{1,2}(:[0-9a-fA-F]{1,2}){5}", re.ASCII)
 _HOST: Final = {
     "csum": "csum",
@@ -61,6 +85,9 @@ class NicDriver(Struct, frozen=True, kw_only=True):
         driver = node.child("driver")
         if driver is None:
             return cls()
+        if not virtio_model(parse_model(node)):
+            driver.accept()  # as libvirt: for a model that is written as virtio alone
+            return cls(virtio=VirtioOptions.parse(driver))
         name = driver.get("name")
         if name not in (None, "vhost", "qemu"):
             raise driver.error(f"name='{name}' is unknown", hint="vhost or qemu")
@@ -109,6 +136,19 @@ def _offloads(driver: Node, tag: str, keys: dict[str, str]) -> tuple[tuple[str, 
         return ()
     found = ((prop, side.on_off(name)) for name, prop in keys.items())
     return tuple((prop, value) for prop, value in found if value is not None)
+
+
+def parse_model(node: Node) -> str:
+    """Read `<model type=>` in the spelling of QEMU, which cares for capitals; empty without one.
+
+    Raises:
+        ConfigError: it is no name.
+    """
+    model = node.child("model")
+    text = (model.get("type") or "") if model is not None else ""
+    if model is not None and text and not _MODEL.fullmatch(text):
+        raise model.error(f"type='{text[:60]}' is no name of a model", hint="virtio, e1000, ...")
+    return _SPELLING.get(text.lower(), text)
 
 
 def parse_mac(node: Node) -> str:

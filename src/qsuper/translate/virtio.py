@@ -51,6 +51,11 @@ class VirtioOptions(Struct, frozen=True, kw_only=True):
             page_per_vq=driver.on_off("page_per_vq"),
         )
 
+    @property
+    def is_default(self) -> bool:
+        """Nothing of it is written."""
+        return self == VirtioOptions()
+
     def props(self) -> dict[str, Value]:
         """Give the front end's props; what is None is not written."""
         return {

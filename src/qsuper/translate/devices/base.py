@@ -21,7 +21,7 @@ from qsuper.translate.places import (
 
 __all__ = ["Context", "Device", "common", "parse_address", "pci_props", "placed"]
 
-_USER_ALIAS: Final = "ua-"
+_USER_ALIAS: Final = re.compile(r"ua-[a-zA-Z0-9_-]*", re.ASCII)
 _LOADPARM: Final = re.compile(r"[A-Za-z0-9. ]{1,8}", re.ASCII)
 
 
@@ -50,7 +50,7 @@ def common(node: Node) -> Common:
     return {
         "at": node.at,
         # Others are libvirt's own of an earlier run, and are dealt anew.
-        "alias": name if name.startswith(_USER_ALIAS) else "",
+        "alias": name if _USER_ALIAS.fullmatch(name) else "",
         "address": parse_address(address) if address is not None else None,
         "boot_order": boot.required_integer("order", low=1) if boot is not None else None,
         "acpi_index": acpi.integer("index", low=1, high=16383) if acpi is not None else None,

@@ -301,6 +301,8 @@ class Disk(DiskFacts, frozen=True, kw_only=True):
         props |= self._place(context) | self.look.props(self.bus_type)
         if self.bus_type is DiskBus.VIRTIO:
             props |= self.virtio.props()
+            if self.kind is DiskKind.LUN and context.site.caps.has_prop("virtio-blk-pci", "scsi"):
+                props["scsi"] = True  # what has it (before QEMU 9) has it off
         if self.vhost_user is not None:
             props["chardev"] = f"chr-vu-{self.alias}"
         if self.is_shareable:

@@ -115,7 +115,7 @@ class Hostdev(Device, frozen=True, kw_only=True):
             model=_model(node, kind),
             display=_display(node, kind),
             has_ramfb=bool(node.on_off("ramfb")) if is_vfio else False,
-            rom=Rom.parse(node),
+            rom=Rom.parse(node) if kind is Kind.PCI else _no_rom(node),
             failover_pair=teaming.required("persistent") if teaming is not None else None,
             is_unassigned=is_unassigned,
         )
@@ -146,8 +146,10 @@ class Hostdev(Device, frozen=True, kw_only=True):
         wanted = UsbAddress if self.kind is Kind.USB else PciAddress
         if self.address is not None and not isinstance(self.address, (wanted, MmioAddress)):
             yield self._error("<address type=> does not fit the device", "remove it")
-        if self.kind is Kind.SCSI_HOST and self.boot_order is not None:
-            yield self._error("QEMU can't boot from type='scsi_host'", "remove <boot>")
+        if self.kind is Kind.USB and self.is_unassigned:
+            yield self._error("only a PCI device can be unassigned", "remove <address>")
+        if self.kind in (Kind.SCSI_HOST, Kind.MDEV) and self.boot_order is not None:
+            yield self._error(f"no guest boots from type='{self.kind}'", "remove <boot>")
         if not context.site.caps.has_type(self._driver()):
             yield self._error(f"this QEMU has no type='{self.kind}'", "remove it")
         if self.display == "on" and not context.has("graphics"):
@@ -201,6 +203,12 @@ def _display(node: Node, kind: Kind) -> str | None:
     if display is None and kind is Kind.PCI:
         return None
     return "on" if display else "off"
+
+
+def _no_rom(node: Node) -> Rom:
+    """Read a `<rom>` that has no effect, as with libvirt: the device is no whole PCI device."""
+    Rom.parse(node)
+    return Rom()
 
 
 def _model(node: Node, kind: Kind) -> VirtioModel:

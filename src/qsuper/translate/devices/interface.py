@@ -21,11 +21,12 @@ from qsuper.translate.netdev import Netdev, Plug, TapNet, UserNet
 from qsuper.translate.network_type import Kind, parse_netdev
 from qsuper.translate.nic import (
     BOARD_MODELS,
-    EXPRESS_MODELS,
+    PLAIN_MODELS,
     NicDriver,
     default_model,
     derived_mac,
     parse_mac,
+    parse_model,
     virtio_model,
 )
 from qsuper.translate.node import Node
@@ -79,7 +80,6 @@ class Interface(Device, frozen=True, kw_only=True):
     @classmethod
     def parse(cls, node: Node) -> Self:
         kind = node.enum("type", Kind, Kind.USER)
-        model = node.child("model")
         mtu = node.child("mtu")
         tune = node.child("tune")
         sndbuf = tune.child("sndbuf") if tune is not None else None
@@ -93,7 +93,7 @@ class Interface(Device, frozen=True, kw_only=True):
             netdev=parse_netdev(node, kind),
             network=_network_name(node) if kind is Kind.NETWORK else "",
             mac=parse_mac(node),
-            model=(model.get("type") or "") if model is not None else "",
+            model=parse_model(node),
             driver=NicDriver.parse(node),
             mtu=mtu.integer("size", low=0, high=0xFFFF) or None if mtu is not None else None,
             sndbuf=sndbuf.integer_text(low=0, high=1 << 40) if sndbuf is not None else None,
@@ -123,7 +123,7 @@ class Interface(Device, frozen=True, kw_only=True):
             return virtio_pci_kind(self, context, kind)
         if self.model == "usb-net" or self._is_on_board(context):
             return None
-        if self.model in EXPRESS_MODELS and context.site.has_pcie_root:
+        if self.model not in PLAIN_MODELS and context.site.has_pcie_root:
             return PciKind.EXPRESS
         return PciKind.CONVENTIONAL
 
@@ -140,6 +140,9 @@ class Interface(Device, frozen=True, kw_only=True):
             yield self._error(f"network '{self.network}' cannot be had here", "use another type")
         elif self._queues > 1 and not self.netdev.takes_queues:
             yield self._error(f"type='{self.kind}' has one queue", "remove queues=")
+        if not virtio_model(self.model) and not self.driver.virtio.is_default:
+            hint = "<model type='virtio'/>"
+            yield self._error("iommu=, ats=, packed= and page_per_vq= are of virtio", hint)
         if self.is_failover and not virtio_model(self.model):
             yield self._error("<teaming> needs a virtio model", "<model type='virtio'/>")
         if self.kind is Kind.VHOSTUSER and not virtio_model(self.model):
@@ -230,7 +233,7 @@ class Interface(Device, frozen=True, kw_only=True):
         if virtio_model(self.model) or not context.site.is_arm:
             return False
         has_pci = context.site.has_pcie_root or context.site.has_pci_root
-        return self.model in BOARD_MODELS or not has_pci
+        return not has_pci or (self.model in BOARD_MODELS and not context.site.is_virt)
 
     def _error(self, message: str, hint: str) -> ConfigError:
         return ConfigError(f"<interface>: {message}", at=self.at, hint=hint)

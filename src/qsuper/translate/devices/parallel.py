@@ -32,7 +32,7 @@ class Parallel(Device, frozen=True, kw_only=True):
         return cls(**common(node), chardev=Chardev.parse(node))
 
     def problems(self, context: Context) -> Iterator[ConfigError]:
-        yield from self.chardev.problems(context)
+        yield from self.chardev.line_problems(context)
         if not context.site.is_x86:
             text = f"<parallel>: machine {context.site.machine} has no parallel ports"
             yield ConfigError(text, at=self.at)

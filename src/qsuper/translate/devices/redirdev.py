@@ -7,15 +7,19 @@ import re
 from collections.abc import Iterator
 from typing import ClassVar, Final, Self
 
+from msgspec.structs import replace
+
 from qsuper.errors import ConfigError
 from qsuper.options import Option, Props
-from qsuper.translate.chardev import Chardev
+from qsuper.translate.chardev import Chardev, ChardevKind
 from qsuper.translate.devices.base import Context, Device, common, placed
 from qsuper.translate.node import Node
 from qsuper.translate.places import Bus, UsbTurn
 
 _VERSION: Final = re.compile(r"([0-9]{1,2})\.([0-9]{1,2})", re.ASCII)
 _ANY: Final = "-1"
+_DBUS_NAME: Final = "org.qemu.usbredir"
+"""What a D-Bus client looks for."""
 
 
 class RedirFilter(Device, frozen=True, kw_only=True):
@@ -56,7 +60,10 @@ class Redirdev(Device, frozen=True, kw_only=True):
         if bus not in (None, "usb"):
             raise node.error(f"bus='{bus}' is unknown", hint="usb")
         node.required("type")
-        return cls(**common(node), chardev=Chardev.parse(node))
+        chardev = Chardev.parse(node)
+        if chardev.kind is ChardevKind.DBUS and not chardev.channel:
+            chardev = replace(chardev, channel=_DBUS_NAME)
+        return cls(**common(node), chardev=chardev)
 
     def bus(self, context: Context) -> Bus | None:
         del context

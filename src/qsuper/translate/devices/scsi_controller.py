@@ -12,11 +12,12 @@ from msgspec.structs import replace
 
 from qsuper.errors import ConfigError
 from qsuper.location import Location
-from qsuper.options import Option, Value
+from qsuper.options import Option, Props, Value
 from qsuper.translate.controllers import UNINDEXED
 from qsuper.translate.devices.base import Context, Device, common, placed
 from qsuper.translate.model import Need
 from qsuper.translate.node import Node
+from qsuper.translate.order import position
 from qsuper.translate.places import PciKind, PciTurn
 from qsuper.translate.site import Site
 from qsuper.translate.virtio import (
@@ -53,6 +54,7 @@ _DRIVER: Final = {
     ScsiModel.LSISAS1068: "mptsas1068",
     ScsiModel.LSISAS1078: "megasas",
     ScsiModel.VMPVSCSI: "pvscsi",
+    ScsiModel.IBMVSCSI: "spapr-vscsi",
     ScsiModel.DC390: "dc390",
     ScsiModel.AM53C974: "am53c974",
 }
@@ -62,6 +64,8 @@ _QOM: Final = _DRIVER | {
     ScsiModel.AM53C974: "am53c974",
 }
 """The type's full name; `lsi` is an alias that QEMU's list of types leaves out."""
+_FIRST_REG: Final = 0x2000
+"""Where libvirt puts the first spapr-vscsi on its bus, each next one 0x1000 higher."""
 _VIRTIO: Final = {
     ScsiModel.VIRTIO_SCSI: VirtioModel.VIRTIO,
     ScsiModel.TRANSITIONAL: VirtioModel.TRANSITIONAL,
@@ -140,21 +144,30 @@ class ScsiController(Device, frozen=True, kw_only=True):
     def pci_kind(self, context: Context) -> PciKind | None:
         if self.kind:
             return virtio_pci_kind(self, context, self.kind)
-        return PciKind.CONVENTIONAL if self.model in _DRIVER else None
+        is_pci = self.model in _DRIVER and self.model is not ScsiModel.IBMVSCSI
+        return PciKind.CONVENTIONAL if is_pci else None
 
     def stem(self, context: Context) -> str:
         del context
         return f"scsi{self.index}"
 
     def problems(self, context: Context) -> Iterator[ConfigError]:
-        caps = context.site.caps
         if self.model is None:
             yield self._wrong("this QEMU has none of the default models", "write model=")
         elif not self.kind and self.model not in _DRIVER:
             yield self._wrong(f"model='{self.model}' is not supported", "virtio-scsi is")
-        elif self.model in _QOM and not caps.has_type(_QOM[self.model]):
-            yield self._wrong(f"this QEMU has no {_DRIVER[self.model]}", "write another model=")
+        elif self.model is not ScsiModel.IBMVSCSI and self._is_missing(context):
+            driver = _DRIVER.get(self.model, self.model)
+            yield self._wrong(f"this QEMU has no {driver}", "write another model=")
         yield from self._driver_problems(context)
+
+    def obstacles(self, context: Context) -> Iterator[ConfigError]:
+        if self.model is ScsiModel.IBMVSCSI and self._is_missing(context):
+            yield self._wrong(f"only pseries machines have model='{self.model}'", "virtio-scsi")
+
+    def _is_missing(self, context: Context) -> bool:
+        name = _QOM.get(self.model) if self.model is not None else None
+        return name is not None and not context.site.caps.has_type(name)
 
     def _driver_problems(self, context: Context) -> Iterator[ConfigError]:
         written: dict[str, object] = {
@@ -190,8 +203,8 @@ class ScsiController(Device, frozen=True, kw_only=True):
         if self.model is None:
             return
         if not self.kind:
-            props = {"driver": _DRIVER[self.model]} | placed(self, context)
-            yield Option.json("device", props)
+            props = {"driver": _DRIVER[self.model], **placed(self, context)}
+            yield Option.json("device", {**props, **self._register(context)})
             return
         own: dict[str, Value] = {
             "driver": virtio_driver("virtio-scsi", self.address, self.kind),
@@ -203,6 +216,17 @@ class ScsiController(Device, frozen=True, kw_only=True):
             "ioeventfd": self.ioeventfd,
         }
         yield Option.json("device", own | self.virtio.props() | placed(self, context))
+
+    def _register(self, context: Context) -> Props:
+        """Give the place of a spapr-vscsi."""
+        if self.model is not ScsiModel.IBMVSCSI:
+            return {}
+        same = [
+            other
+            for other in context.devices(self.TAG)
+            if isinstance(other, ScsiController) and other.model is self.model
+        ]
+        return {"reg": _FIRST_REG + 0x1000 * position(self, same)}
 
     def _wrong(self, text: str, hint: str = "") -> ConfigError:
         return ConfigError(f"<controller type='scsi'>: {text}", at=self.at, hint=hint)

@@ -32,6 +32,7 @@ class ScsiHostdev(Device, frozen=True, kw_only=True):
 
     TAG: ClassVar[str] = "hostdev"
     ALIAS: ClassVar[str] = "hostdev"
+    IMPLIES_EARLY: ClassVar[bool] = True
     ALIAS_SKIPS_NAMED: ClassVar[bool] = True
 
     unit: str = ""
@@ -100,8 +101,9 @@ class ScsiHostdev(Device, frozen=True, kw_only=True):
     def problems(self, context: Context) -> Iterator[ConfigError]:
         mine = position(self, _units(context))
         for other in list(_units(context))[:mine]:
-            if (other.unit, other.iscsi) == (self.unit, self.iscsi) and self.unit:
-                yield self._error(f"{self.unit} stands here twice", "remove one")
+            if (other.unit, other.iscsi) == (self.unit, self.iscsi):
+                name = self.unit or "one iSCSI unit"
+                yield self._error(f"{name} stands here twice", "remove one")
             if other.address == self.address:
                 yield self._error(f"its place is taken, by line {other.at.line}")
         if self.address in list(_disk_places(context)):

@@ -161,7 +161,7 @@ class Serial(Device, frozen=True, kw_only=True):
         return Bus.USB if self.target is SerialTarget.USB else None
 
     def problems(self, context: Context) -> Iterator[ConfigError]:
-        yield from self.chardev.problems(context)
+        yield from self.chardev.line_problems(context)
         site = context.site
         if self.target is not None and self.model not in _MODELS[self.target]:
             models = ", ".join(_MODELS[self.target])
@@ -341,7 +341,7 @@ class Console(Device, frozen=True, kw_only=True):
                 hint = "type='virtio'"
                 yield self._error("only the first console can be a serial port", hint)
             return
-        yield from self.chardev.problems(context)
+        yield from self.chardev.line_problems(context)
         is_virtio = self.target is ConsoleTarget.VIRTIO
         if not is_virtio and context.site.arch not in ("s390x", "s390"):
             yield self._error(f"machine {context.site.machine} has no '{self.target}' consoles")

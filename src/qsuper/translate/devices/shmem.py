@@ -99,12 +99,14 @@ class Shmem(Device, frozen=True, kw_only=True):
             yield self._error("<msi> needs a server", f"<model type='{Model.DOORBELL}'/>")
         if self.model is Model.PLAIN and self.has_server:
             yield self._error(f"model type='{self.model}' takes no server", Model.DOORBELL)
+        if is_doorbell and self.server and self.size_bytes is not None:
+            yield self._error("the server says the size", "remove <size>")
         if self.model is Model.LEGACY and self.role is not None and not self.has_server:
             yield self._error("role= needs a server or another model", Model.PLAIN)
 
     def options(self, context: Context) -> Iterator[Option]:
         own: dict[str, Value] = {"driver": str(self.model)}
-        if self.role is not None:
+        if self.role is not None and not (self.model is Model.DOORBELL and self.server):
             own["master"] = "on" if self.role is Role.MASTER else "off"
         elif self._is_ours and context.domain.fabric.is_private:
             own["master"] = "on"  # else QEMU does not save it

@@ -4,7 +4,7 @@ Sources: libvirt `formatdomain.rst`, "Graphical framebuffers";
 `qemuBuildGraphicsSPICECommandLine()`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum, unique
 from typing import ClassVar, Final, Self
 
@@ -20,7 +20,9 @@ from qsuper.translate.listen import Listen, ListenKind
 from qsuper.translate.node import Node
 from qsuper.translate.password import Password
 
+_ANY: Final = -1
 _AUTO_PORT: Final = 5901
+_AUTO_TLS_PORT: Final = 5902
 """What is shown where the first free one is taken."""
 _FIRST_PORT: Final = 5900
 _X509_DIR: Final = "/etc/pki/libvirt-spice"
@@ -82,8 +84,8 @@ class Spice(Display, frozen=True, kw_only=True):
 
     listen: Listen
     port: int | None = None
+    """-1: any that is free, as with the next."""
     tls_port: int | None = None
-    has_auto_port: bool = False
     keymap: str | None = None
     password: Password | None = None
     channels: tuple[tuple[str, Mode], ...] = ()
@@ -99,18 +101,19 @@ class Spice(Display, frozen=True, kw_only=True):
     def parse(cls, node: Node) -> Self:
         port = node.integer("port", low=-1, high=0xFFFF)
         tls_port = node.integer("tlsPort", low=-1, high=0xFFFF)
-        is_auto = bool(node.yes_no("autoport")) or port == -1
+        is_auto = bool(node.yes_no("autoport")) or port == tls_port == _ANY
         gl = node.child("gl")
         has_gl = gl is not None and gl.required_yes_no("enable")
         default = node.enum("defaultMode", Mode, Mode.ANY)
         named = ((str(part.enum("name", Channel)), part) for part in node.children("channel"))
         channels = tuple((name, part.enum("mode", Mode)) for name, part in named)
+        if is_auto:
+            port, tls_port = _chosen(default, [mode for _, mode in channels])
         return cls(
             **common(node),
             listen=Listen.parse(node),
-            port=None if is_auto else port or None,
-            tls_port=tls_port if tls_port and tls_port > 0 else None,
-            has_auto_port=is_auto,
+            port=port or None,
+            tls_port=tls_port or None,
             keymap=node.get("keymap"),
             password=Password.parse(node, DisplayKind.SPICE),
             channels=(("default", default), *channels),
@@ -125,9 +128,9 @@ class Spice(Display, frozen=True, kw_only=True):
         if not context.site.caps.schema.has("query-spice"):
             yield self._error("this QEMU has no SPICE", "type='vnc'")
         modes = [mode for _, mode in self.channels]
-        if Mode.SECURE in modes and not (self.tls_port or self.has_auto_port):
+        if Mode.SECURE in modes and not self.tls_port:
             yield self._error("mode='secure' needs a port with TLS", "tlsPort=")
-        if Mode.INSECURE in modes and not (self.port or self.has_auto_port):
+        if Mode.INSECURE in modes and self.tls_port and not self.port:
             yield self._error("mode='insecure' needs a port without TLS", "port=")
 
     def notices(self, context: Context) -> Iterator[Notice]:
@@ -165,23 +168,32 @@ class Spice(Display, frozen=True, kw_only=True):
         if self.listen.kind is ListenKind.NONE or not self._has_port:
             return {"port": 0}
         return {
-            "port": self._free_port(context) if self.has_auto_port else self.port,
-            "tls-port": self.tls_port,
+            "port": self._kept(context, self.port, "spice-port", _AUTO_PORT),
+            "tls-port": self._kept(context, self.tls_port, "spice-tls-port", _AUTO_TLS_PORT),
             "addr": self.listen.on(context),
             "x509-dir": _X509_DIR if self.tls_port else None,
         }
 
     @property
     def _has_port(self) -> bool:
-        return bool(self.port or self.tls_port or self.has_auto_port)
+        return bool(self.port or self.tls_port)
 
-    def _free_port(self, context: Context) -> Handle:
-        address = self.listen.on(context)
-        wanted = FreePort(name="spice-port", address=address, first=_FIRST_PORT)
-        return Handle(resource=wanted, shown=str(_AUTO_PORT))
+    def _kept(self, context: Context, port: int | None, name: str, shown: int) -> Value:
+        """Give *port*, or what finds and keeps a free one that is shown as *shown*."""
+        if port != _ANY:
+            return port
+        wanted = FreePort(name=name, address=self.listen.on(context), first=_FIRST_PORT)
+        return Handle(resource=wanted, shown=str(shown))
 
     def _error(self, message: str, hint: str) -> ConfigError:
         return ConfigError(f"<graphics>: {message}", at=self.at, hint=hint)
+
+
+def _chosen(default: Mode, modes: Sequence[Mode]) -> tuple[int, int]:
+    """Give port and TLS port of `autoport`: any, or 0 for one that no channel needs."""
+    has_plain = default is not Mode.SECURE or Mode.INSECURE in modes
+    has_tls = default is Mode.SECURE or Mode.SECURE in modes
+    return _ANY if has_plain else 0, _ANY if has_tls else 0
 
 
 def _tuning(node: Node) -> Props:

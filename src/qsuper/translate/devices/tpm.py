@@ -101,9 +101,10 @@ class Tpm(Device, frozen=True, kw_only=True):
         kind = "passthrough" if self.backend is Backend.PASSTHROUGH else "emulator"
         if not caps.has_type(f"tpm-{kind}"):
             yield self._error(f"this QEMU has no back end '{kind}'", "remove it")
-        if self.model is Model.CRB and self.version == "1.2":
+        is_old = self.version == OLD and self.backend is Backend.EMULATOR
+        if self.model is Model.CRB and is_old:
             yield self._error("model='tpm-crb' needs version='2.0'", Model.TIS)
-        if self.version == OLD and not context.site.is_x86:
+        if is_old and not context.site.is_x86:
             yield self._error("only x86 guests have version='1.2'", "version='2.0'")
         if self.backend is Backend.EMULATOR and self.swtpm.is_new and not self._is_new(context):
             yield self._error("<profile> and <active_pcr_banks> need version='2.0'", "say so")

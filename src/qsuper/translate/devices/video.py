@@ -128,7 +128,7 @@ class Video(Device, frozen=True, kw_only=True):
             vram64_kib=model.integer("vram64", low=0, high=1 << 40) or None,
             ram_kib=_rounded(model, "ram"),
             vgamem_kib=model.integer("vgamem", low=0, high=_MOST_KIB) or None,
-            heads=model.integer("heads", low=0, high=64),
+            heads=model.integer("heads", low=0),
             is_primary=bool(model.yes_no("primary")),
             accel3d=accel3d,
             blob=model.on_off("blob"),
@@ -241,7 +241,7 @@ class Video(Device, frozen=True, kw_only=True):
         elif self.blob and context.domain.memory.backing.source is not SourceType.MEMFD:
             hint = "<memoryBacking><source type='memfd'/>"
             yield self._error("blob='on' needs memory from a memfd", hint)
-        if (self.heads or 1) > 1 and self.model not in _HEADED:
+        if self.heads not in (None, 1) and self.model not in _HEADED:
             yield self._error(f"model type='{self.model}' has one head", "virtio")
         if self.virtio != VirtioOptions() and self.model is not Model.VIRTIO:
             yield self._error("virtio options are for model type='virtio'", "remove them")

@@ -57,12 +57,14 @@ class Vnc(Display, frozen=True, kw_only=True):
     @classmethod
     def parse(cls, node: Node) -> Self:
         port = node.integer("port", low=-1, high=0xFFFF)
-        is_open = bool(node.yes_no("autoport")) or port in (None, -1)
-        if not is_open and port is not None and port < FIRST_PORT:
+        autoport, listen = node.yes_no("autoport"), Listen.parse(node)
+        is_open = bool(autoport) or (autoport is None and port in (None, -1))
+        takes_port = listen.kind in (ListenKind.ADDRESS, ListenKind.NETWORK)
+        if takes_port and not is_open and (port or 0) < FIRST_PORT:
             raise node.error(f"port='{port}' is below {FIRST_PORT}", hint="autoport='yes'")
         return cls(
             **common(node),
-            listen=Listen.parse(node),
+            listen=listen,
             port=None if is_open else port,
             websocket=node.integer("websocket", low=-1, high=0xFFFF),
             share=node.enum("sharePolicy", Share, None),
@@ -75,8 +77,9 @@ class Vnc(Display, frozen=True, kw_only=True):
     def problems(self, context: Context) -> Iterator[ConfigError]:
         yield from self.twins(context)
         yield from self.listen.problems(self.at)
-        if self.audio is not None and audiodev(context, self.audio) is None:
-            text = f"<graphics>: there is no <audio id='{self.audio}'>"
+        if audiodev(context, self.audio) is None:
+            wanted = "<audio>" if self.audio is None else f"<audio id='{self.audio}'>"
+            text = f"<graphics>: there is no {wanted}"
             yield ConfigError(text, at=self.at, hint="add one")
 
     def notices(self, context: Context) -> Iterator[Notice]:
@@ -98,10 +101,10 @@ class Vnc(Display, frozen=True, kw_only=True):
             case _:
                 display = 0 if self.port is None else self.port - FIRST_PORT
                 props["vnc"] = f"{self.listen.host(context)}:{display}"
+                props["websocket"] = self._websocket()
                 if self.port is None:
                     props["to"] = AtLaunch(shown=None, live=_LAST_DISPLAY)
         props |= {
-            "websocket": _FIRST_WEBSOCKET if self.websocket == -1 else self.websocket or None,
             "share": str(self.share) if self.share else None,
             "password": True if self.password else None,
             "power-control": self.has_power_control,
@@ -110,3 +113,6 @@ class Vnc(Display, frozen=True, kw_only=True):
         yield Option.keyed("vnc", props, implied="vnc")
         if self.keymap:
             yield Option.word("k", self.keymap)
+
+    def _websocket(self) -> int | None:
+        return _FIRST_WEBSOCKET if self.websocket == -1 else self.websocket or None

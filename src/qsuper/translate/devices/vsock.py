@@ -65,10 +65,15 @@ class Vsock(Device, frozen=True, kw_only=True):
         return virtio_pci_kind(self, context, self.model)
 
     def problems(self, context: Context) -> Iterator[ConfigError]:
-        if not context.site.caps.has_type(self._driver()):
+        if not context.site.caps.has_type(virtio_driver("vhost-vsock", self.address)):
             yield ConfigError("<vsock>: this QEMU has no vsock", at=self.at, hint="remove it")
         if len(list(context.devices("vsock"))) > 1:
             yield ConfigError("<vsock>: there can be one", at=self.at, hint="remove the others")
+
+    def obstacles(self, context: Context) -> Iterator[ConfigError]:
+        driver = self._driver()
+        if not context.site.caps.has_type(driver):
+            yield ConfigError(f"<vsock>: this QEMU has no {driver}", at=self.at, hint="virtio")
 
     def options(self, context: Context) -> Iterator[Option]:
         device = OpenFile(name=self.alias, path="/dev/vhost-vsock", access=Access.DEVICE)

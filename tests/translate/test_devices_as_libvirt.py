@@ -133,7 +133,7 @@ def test_an_element_that_says_nothing_is_at_no_wrong_place(nothing: str) -> None
         ),
         (
             ROUTE.format("<ip address='any'/>"),
-            "<ip>: address='any' is no address of family='ipv4' (family='ipv6')",
+            "<ip>: address='any' is no address of family='ipv4'",
         ),
         (
             ROUTE.format("<ip address='10.0.0.1' prefix='64'/>"),
@@ -150,6 +150,17 @@ def test_an_element_that_says_nothing_is_at_no_wrong_place(nothing: str) -> None
         (ISCSI.format("") * 2, "<hostdev>: one iSCSI unit stands here twice (remove one)"),
         (VIDEO.format("cirrus", 0), "<video>: model type='cirrus' has one head (virtio)"),
         (VIDEO.format("ramfb", 2), "<video>: model type='ramfb' has one head (virtio)"),
+        (
+            CARD.format("<model type='usb-net'/><rom bar='on'/>"),
+            "<interface>: <rom> is for PCI cards (remove it)",
+        ),
+        (
+            (
+                "<disk type='nvme'><source type='pci' namespace='1' startupPolicy='optional'>"
+                "<address bus='1' slot='0'/></source><target dev='vda'/></disk>"
+            ),
+            "<source>: startupPolicy='optional' is not for type='nvme'",
+        ),
         (
             "<graphics type='vnc' autoport='no'/>",
             "<graphics>: port='None' is below 5900 (autoport='yes')",
@@ -191,6 +202,7 @@ def test_what_libvirt_refuses(xml: str, what: str) -> None:
         "<route address='0.0.0.0' gateway='10.0.0.2'/>",
         "<route family='ipv6' address='fd00::' prefix='64' gateway='fd00::1'/>",
         "<ip family='ipv6' address='fd00::1' prefix='64'/>",
+        "<ip address='fd00::1' prefix='64'/>",
     ],
 )
 def test_good_addresses_of_the_hosts_side_are_taken(good: str) -> None:

@@ -13,8 +13,8 @@ from qsuper.translate.node import Node
 def ip_errors(ip: Node) -> Iterator[ConfigError]:
     """Give what is wrong with an address."""
     address = _address(ip, "address")
-    longest = ip_bits(ip)
-    if address is None or address.max_prefixlen != longest:
+    longest = address.max_prefixlen if address is not None else 0
+    if address is None or (ip.has("family") and longest != ip_bits(ip)):
         yield _misfit(ip, "address")
     elif (ip.integer("prefix", low=0) or 0) > longest:
         yield ip.error(f"prefix='{ip.get('prefix')}' is too long", hint=f"at most {longest}")

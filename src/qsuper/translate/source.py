@@ -53,6 +53,15 @@ class _StartupPolicy(StrEnum):
     OPTIONAL = "optional"
 
 
+_NEVER_MISSING: Final = (
+    SourceType.NETWORK,
+    SourceType.NVME,
+    SourceType.VHOSTUSER,
+    SourceType.VHOSTVDPA,
+)
+"""The sources whose absence no policy covers."""
+
+
 @unique
 class _PoolMode(StrEnum):
     HOST = "host"
@@ -133,8 +142,8 @@ def parse_source(node: Node, kind: SourceType) -> Storage | None:
 def _check_startup(source: Node, kind: SourceType) -> None:
     """Check the word for what becomes of a start without the image."""
     policy = source.enum("startupPolicy", _StartupPolicy, None)
-    if policy is not None and kind is SourceType.NETWORK:
-        raise source.error(f"startupPolicy='{policy}' is not for type='network'")
+    if policy is not None and kind in _NEVER_MISSING:
+        raise source.error(f"startupPolicy='{policy}' is not for type='{kind}'")
 
 
 def _file(source: Node) -> Storage | None:

@@ -26,6 +26,7 @@ def cells(*distances: Iterable[tuple[int, int]]) -> str:
 @pytest.mark.parametrize(
     ("inside", "expected"),
     [
+        ("<title>a\nb</title>", "<title>: it is more than one line (<description>)"),
         (
             "<memtune><min_guarantee>5</min_guarantee></memtune>",
             "<min_guarantee>: QEMU guarantees no memory (remove it)",

@@ -210,6 +210,8 @@ def test_a_group_with_limits_is_an_object() -> None:
     (group,) = (line for line in objects(grouped(limits + length)) if "throttle" in line)
     assert '"id":"throttle-a"' in group
     assert '"iops-read":5,"iops-read-max":9,"iops-read-max-length":3' in group
+    unsaid = grouped(limits + length.replace("3", "0"))
+    assert not [line for line in objects(unsaid) if "max-length" in line]
 
 
 @pytest.mark.parametrize(

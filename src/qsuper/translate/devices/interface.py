@@ -143,6 +143,9 @@ class Interface(Device, frozen=True, kw_only=True):
         if not virtio_model(self.model) and not self.driver.virtio.is_default:
             hint = "<model type='virtio'/>"
             yield self._error("iommu=, ats=, packed= and page_per_vq= are of virtio", hint)
+        is_elsewhere = self.pci_kind(context) is None and not self._is_on_board(context)
+        if self.rom != Rom() and is_elsewhere:
+            yield self._error("<rom> is for PCI cards", "remove it")
         if self.is_failover and not virtio_model(self.model):
             yield self._error("<teaming> needs a virtio model", "<model type='virtio'/>")
         if self.kind is Kind.VHOSTUSER and not virtio_model(self.model):

@@ -25,6 +25,9 @@ def refused(node: Node) -> Iterator[ConfigError]:
     """Give an error for each element of `<domain>` that the guest would miss."""
     for found in node.children(*REFUSED):
         yield found.error(REFUSED[found.tag], hint="remove it")
+    title = node.child("title")
+    if title is not None and "\n" in title.raw_text:
+        yield title.error("it is more than one line", hint="<description>")
     yield from label_problems(node)
     for found in node.children("idmap"):
         yield from _idmap_problems(found)

@@ -90,7 +90,7 @@ def _group(node: Node) -> ThrottleGroup:
         tag, name = f"{way}_{kind}_sec", f"{_QEMU_KIND[kind]}-{way}"
         limits.append((name, _number(node, tag) or 0))
         limits.append((f"{name}-max", _number(node, f"{tag}_max") or 0))
-        if (length := _number(node, f"{tag}_max_length")) is not None:
+        if length := _number(node, f"{tag}_max_length"):
             limits.append((f"{name}-max-length", length))
     return ThrottleGroup(name=node.required_child("group_name").text, limits=tuple(limits))
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qsuper.translate.places import PciAddress
-from tests.support.domains import FIRST_DEVICE_LINE, device, errors, options, translated
+from tests.support.domains import FIRST_DEVICE_LINE, device, errors, obstacles, options, translated
 from tests.support.emulators import emulator
 
 RNG = "<rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>\n"
@@ -169,9 +169,70 @@ def test_all_wrong_addresses_are_reported_with_their_lines() -> None:
     ]
 
 
-def test_a_card_that_is_plugged_into_itself() -> None:
+def test_no_port_is_added_for_a_bridge_that_is_written() -> None:
     bridge = "<controller type='pci' index='1' model='pcie-to-pci-bridge'/>"
-    assert "has index 1 and is plugged into bus" in errors(bridge, machine="q35")[0]
+    port = "<controller type='pci' index='2' model='pcie-root-port'/>"
+    assert "no PCI slot is left" in errors(bridge, machine="q35")[0]
+    assert errors(bridge + port, machine="q35") == []
+
+
+def test_a_controller_before_its_bus_is_shown_and_not_started() -> None:
+    switch = "<controller type='pci' index='1' model='pcie-switch-upstream-port'/>"
+    assert device(translated(switch, machine="q35"), "pci.1")["bus"] == "pci.2"
+    assert "it has index 1 and is plugged into bus 2" in obstacles(switch, machine="q35")[0]
+    bridges = (
+        "<controller type='pci' index='1' model='pci-bridge'>"
+        "<address type='pci' bus='2' slot='1'/></controller>"
+        "<controller type='pci' index='2' model='pci-bridge'/>"
+    )
+    assert "it has index 1 and is plugged into bus 2" in errors(bridges)[0]
+
+
+@pytest.mark.parametrize(("written", "bus"), [(1, "pci.2"), (2, "pci.2"), (3, "pci.3")])
+def test_a_device_makes_room_for_the_port_of_its_bridge(written: int, bus: str) -> None:
+    card = f"<sound model='ac97'><address type='pci' bus='{written}' slot='3'/></sound>"
+    made = translated(card, machine="q35")
+    assert (device(made, "sound0")["bus"], device(made, "sound0")["addr"]) == (bus, "0x3")
+    assert device(made, "pci.1")["driver"] == "pcie-root-port"
+    assert device(made, "pci.2")["driver"] == "pcie-pci-bridge"
+
+
+def test_buses_of_cards_are_added_before_those_of_controllers() -> None:
+    adapter = (
+        "<controller type='scsi' index='0' model='lsilogic'>"
+        "<address type='pci' bus='1' slot='3'/></controller>"
+    )
+    card = (
+        "<interface type='user'><model type='virtio'/>"
+        "<address type='pci' bus='3' slot='0'/></interface>"
+    )
+    assert errors(adapter, machine="q35") == []
+    assert "has a slot that a pcie-root-port lacks" in errors(adapter + card, machine="q35")[0]
+
+
+@pytest.mark.parametrize("bus", ["pcie.0", "pci.1"])
+def test_a_bridge_may_be_written_where_a_card_may(bus: str) -> None:
+    number, slot = (0, 5) if bus == "pcie.0" else (1, 0)
+    bridge = (
+        "<controller type='pci' index='1' model='pcie-root-port'/>"
+        "<controller type='pci' index='2' model='pci-bridge'>"
+        f"<address type='pci' bus='{number}' slot='{slot}'/></controller>"
+    )
+    assert device(translated(bridge, machine="q35"), "pci.2")["bus"] == bus
+
+
+def test_a_device_of_the_root_is_on_bus_0() -> None:
+    iommu = "<iommu model='virtio'><address type='pci' bus='1' slot='0'/></iommu>"
+    found = errors(iommu, machine="q35", parts="<features><acpi/></features>")
+    assert "is not on bus 0, where such a device is" in found[0]
+
+
+def test_no_usb_takes_no_place() -> None:
+    none = (
+        "<controller type='usb' index='0' model='none'>"
+        "<address type='pci' bus='0' slot='2'/></controller>"
+    )
+    assert device(translated(none), "balloon0")["addr"] == "0x2"
 
 
 def test_a_machine_without_pci() -> None:
@@ -185,7 +246,7 @@ def test_a_machine_without_pci() -> None:
         ("<target chassis='3'/>", "dmi-to-pci-bridge", "chassis> is nothing for"),
         ("<target busNr='300'/>", "pcie-expander-bus", "busNr='300' is out of range"),
         ("<target><node>1</node></target>", "pcie-expander-bus", "NUMA node 1"),
-        ("<model name='ioh3420'/>", "pcie-to-pci-bridge", "is no pcie-to-pci-bridge"),
+        ("<model name='ioh3420'/>", "dmi-to-pci-bridge", "is no dmi-to-pci-bridge"),
         ("<pcihole64 unit='GiB'>2</pcihole64>", "pcie-root-port", "belongs to the root"),
     ],
 )

@@ -25,7 +25,8 @@ def assign_pci(context: Context) -> Context:
     """
     if 0 not in _models(context) or not _knows_pci(context.site):
         return context
-    context = _with_controllers(context, _dry_run(context))
+    topology, context = _dry_run(context)
+    context = _with_controllers(context, topology)
     dealer = Dealer(context, _topology(context), grows=False)
     dealer.reserve()
     dealer.deal_all()
@@ -43,8 +44,8 @@ def _knows_pci(site: Site) -> bool:
     return site.machine not in ("none", "isapc")
 
 
-def _dry_run(context: Context) -> Topology:
-    """Find out which buses the guest needs."""
+def _dry_run(context: Context) -> tuple[Topology, Context]:
+    """Find out which buses the guest needs, and which devices must move for one of them."""
     known = _models(context)
     topology = _topology(context)
     dealer = Dealer(context, topology, grows=True)
@@ -60,7 +61,11 @@ def _dry_run(context: Context) -> Topology:
         if index not in known and not bus.has_port:
             dealer.deal(controller_kind(bus.model))
         index += 1
-    return topology
+    devices = tuple(
+        replace(device, address=dealer.moved.get(number, device.address))
+        for number, device in enumerate(context.domain.devices)
+    )
+    return topology, _with(context, devices)
 
 
 def _topology(context: Context) -> Topology:

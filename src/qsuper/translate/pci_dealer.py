@@ -18,6 +18,8 @@ _I440FX_BOARD: Final = ((1, 0), (1, 3))  # ISA bridge, power management
 _I440FX_IDE: Final = (1, 1)
 _Q35_BOARD: Final = ((0x1F, 0), (0x1F, 3))  # ISA bridge, SMBus
 _Q35_SATA: Final = (0x1F, 2)
+_EARLY: Final = ("disk", "interface", "sound", "hostdev", "video")
+"""The devices whose buses libvirt adds before those of others."""
 
 
 class Dealer:
@@ -32,6 +34,8 @@ class Dealer:
             grows: Add buses where there is no place.
         """
         self.places: dict[int, PciAddress] = {}
+        self.moved: dict[int, PciAddress] = {}
+        """The devices on buses that were not there, and had to make room for a bridge's port."""
         self._context = context
         self._topology = topology
         self._grows = grows
@@ -46,12 +50,18 @@ class Dealer:
             ConfigErrors: a place is taken twice, or is none of this guest's.
         """
         errors: list[ConfigError] = []
-        for device in self._devices:
-            if isinstance(device.address, PciAddress):
-                try:
-                    self._reserve(device, device.address)
-                except ConfigError as error:
-                    errors.append(error)
+        placed = [
+            (number, device, device.address)
+            for number, device in enumerate(self._devices)
+            if isinstance(device.address, PciAddress)
+        ]
+        for number, device, address in sorted(placed, key=lambda row: row[1].TAG not in _EARLY):
+            self._grow_to(number, device, address)
+        for number, device, address in placed:
+            try:
+                self._reserve(device, self.moved.get(number, address))
+            except ConfigError as error:
+                errors.append(error)
         if errors:
             raise ConfigErrors(errors)
         for slot, function in self._board:
@@ -87,8 +97,6 @@ class Dealer:
 
     def _reserve(self, device: Device, address: PciAddress) -> None:
         kind = device.pci_kind(self._context)
-        if kind is not None and self._grows and not address.domain:
-            self._topology.grow_to(address.bus, kind)
         fault = self._topology.fault(address, kind)
         key = (address.bus, address.slot, address.function)
         other = self._owners.setdefault(key, device)
@@ -99,6 +107,14 @@ class Dealer:
         if fault:
             raise ConfigError(f"<{device.TAG}>: PCI address {_text(address)} {fault}", at=device.at)
         self._topology.buses[address.bus].take(address.slot, address.function, kind=kind)
+
+    def _grow_to(self, number: int, device: Device, address: PciAddress) -> None:
+        """Add the buses up to that of *address*, and move the device if it must."""
+        kind = device.pci_kind(self._context)
+        if kind is not None and self._grows and not address.domain:
+            bus = self._topology.grow_to(address.bus, kind)
+            if bus != address.bus:
+                self.moved[number] = replace(address, bus=bus)
 
     def _preferred(self, device: Device, kind: PciKind) -> PciAddress | None:
         for place in device.pci_preferred(self._context):

@@ -108,7 +108,7 @@ class PciBus:
 
     def accepts(self, kind: PciKind) -> bool:
         """Tell whether a user may put a device of *kind* here."""
-        if kind in _ENDPOINTS:
+        if kind in _ENDPOINTS or kind is PciKind.PCI_BRIDGE:
             return bool(self.rule.accepts & _ENDPOINTS)
         return kind in self.rule.accepts
 
@@ -148,16 +148,25 @@ class Topology:
             self._add(model)
         return True
 
-    def grow_to(self, index: int, kind: PciKind) -> None:
-        """Add buses until *index* exists, of the sort that a device of *kind* wants."""
+    def grow_to(self, index: int, kind: PciKind) -> int:
+        """Add buses until *index* exists, of the sort that a device of *kind* wants.
+
+        Gives the bus for the device: the one behind where *index* is the port of an added bridge.
+        """
         while len(self.buses) <= index:
-            for model in list(self._growth(kind)) or [self.usual]:
+            models = list(self._growth(kind)) or [self.usual]
+            for model in models:
                 self._add(model)
+            if len(models) > 1 and len(self.buses) == index + len(models):
+                return index + 1
+        return index
 
     def fault(self, address: PciAddress, kind: PciKind | None) -> str:
         """Say why no device of *kind* can be at *address*; empty if it can."""
         if address.domain:
             return "is in a PCI domain that does not exist, only 0 does"
+        if kind is PciKind.INTEGRATED and address.bus:
+            return "is not on bus 0, where such a device is"
         if address.bus >= len(self.buses):
             return f"is on a bus that does not exist, the last is {len(self.buses) - 1}"
         bus = self.buses[address.bus]
@@ -169,7 +178,7 @@ class Topology:
 
     def _growth(self, kind: PciKind) -> Iterator[PciModel]:
         match kind:
-            case PciKind.EXPRESS | PciKind.SWITCH_UPSTREAM | PciKind.PCIE_TO_PCI:
+            case PciKind.EXPRESS | PciKind.SWITCH_UPSTREAM:
                 if self.is_express:
                     yield PciModel.ROOT_PORT
             case PciKind.CONVENTIONAL | PciKind.PCI_BRIDGE | PciKind.INTEGRATED:

@@ -151,15 +151,25 @@ class PciController(Device, frozen=True, kw_only=True):
             yield self._wrong(f"machine '{context.site.machine}' has no <pcihole64> to set")
         elif self.hole_kib is not None and self.model not in _ROOTS:
             yield self._wrong("<pcihole64> belongs to the root")
-        if self.index and isinstance(self.address, PciAddress) and self.address.bus >= self.index:
-            text = f"it has index {self.index} and is plugged into bus {self.address.bus}"
-            yield self._wrong(text, "a controller's index must be above that of its bus")
+        if self.model is PciModel.PCI_BRIDGE:
+            yield from self._late_bus()
         yield from self._target_problems()
         cells = [cell.number for cell in context.domain.numa.cells]
         if self.node is not None and self.node not in cells:
             yield self._wrong(f"NUMA node {self.node} is not in <cpu><numa>")
         if self.index > 0 and self.model and not self._driver(context):
             yield self._wrong(f"this QEMU has no {' or '.join(self._drivers())}")
+
+    def obstacles(self, context: Context) -> Iterator[ConfigError]:
+        del context
+        if self.model is not PciModel.PCI_BRIDGE:
+            yield from self._late_bus()
+
+    def _late_bus(self) -> Iterator[ConfigError]:
+        """Give the fault of a controller whose bus comes after it on the command line."""
+        if self.index and isinstance(self.address, PciAddress) and self.address.bus >= self.index:
+            text = f"it has index {self.index} and is plugged into bus {self.address.bus}"
+            yield self._wrong(text, "a controller's index must be above that of its bus")
 
     def details(self, context: Context) -> Iterator[tuple[str, str | int | None]]:
         del context

@@ -135,7 +135,8 @@ class UsbController(Device, frozen=True, kw_only=True):
         first_port = self.first_port
         if first_port is None and model:
             first_port = _FIRST_PORT.get(model)
-        device = replace(self, model=model, first_port=first_port)
+        address = None if model is UsbModel.NONE else self.address
+        device = replace(self, model=model, first_port=first_port, address=address)
         if self.address is None and device._is_on_board(site):  # noqa: SLF001 - of this class
             return replace(device, address=_I440FX_PLACE)
         return device

@@ -23,7 +23,7 @@ from qsuper.translate.password import Password
 _ANY: Final = -1
 _AUTO_PORT: Final = 5901
 _AUTO_TLS_PORT: Final = 5902
-"""What is shown where the first free one is taken."""
+"""What is shown where free ones are taken."""
 _FIRST_PORT: Final = 5900
 _X509_DIR: Final = "/etc/pki/libvirt-spice"
 _COMPRESSIONS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {

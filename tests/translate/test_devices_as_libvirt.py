@@ -147,7 +147,10 @@ def test_an_element_that_says_nothing_is_at_no_wrong_place(nothing: str) -> None
             USB.format("<address type='unassigned'/>"),
             "<hostdev>: only a PCI device can be unassigned (remove <address>)",
         ),
-        (ISCSI.format("") * 2, "<hostdev>: one iSCSI unit stands here twice (remove one)"),
+        (
+            f"{ISCSI.format('')}\n{ISCSI.format('')}",
+            "<hostdev>: one iSCSI unit stands here twice (remove one)",
+        ),
         (VIDEO.format("cirrus", 0), "<video>: model type='cirrus' has one head (virtio)"),
         (VIDEO.format("ramfb", 2), "<video>: model type='ramfb' has one head (virtio)"),
         (

@@ -292,3 +292,15 @@ def test_a_switch_port_takes_no_bridge() -> None:
 def test_q35_without_room_for_hot_plugging_on_the_root() -> None:
     root = "<controller type='pci' index='0' model='pcie-root'><target hotplug='on'/></controller>"
     assert "for i440fx machines only" in errors(root, machine="q35")[0]
+
+
+def test_a_screen_that_finds_its_slot_taken_leaves_a_port_over() -> None:
+    made = translated(
+        "<shmem name='m'><model type='ivshmem-plain'/>"
+        "<address type='pci' bus='0' slot='1'/></shmem><video><model type='virtio'/></video>",
+        machine="q35",
+    )
+    rows = options(made, "device")
+    ports = {row["id"] for row in rows if row["driver"] == "pcie-root-port"}
+    assert device(made, "video0")["bus"] == "pci.1"
+    assert ports - {row.get("bus") for row in rows} == {"pci.4", "pci.5"}

@@ -119,7 +119,9 @@ class Dealer:
     def _preferred(self, device: Device, kind: PciKind) -> PciAddress | None:
         for place in device.pci_preferred(self._context):
             if place is None:
-                return self._placed(device, kind)
+                found = self._placed(device, kind)
+                # libvirt's dry run forgets this one and finds it another: a port is left over.
+                return None if self._grows else found
             bus = self._topology.buses[place.bus]
             if place.slot not in bus.slots:
                 bus.take(place.slot, place.function, kind=kind)

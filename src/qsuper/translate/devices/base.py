@@ -141,7 +141,8 @@ def placed(device: Device, context: Context) -> dict[str, Value]:
             bus = context.alias_of("virtio-serial", address.controller) or "virtio-serial0"
             props |= {"bus": f"{bus}.{address.bus}", "nr": address.port}
         case CcidAddress():
-            props |= {"bus": f"{context.alias_of('ccid', address.controller)}.0"}
+            bus = context.alias_of("ccid", address.controller) or "ccid0"
+            props |= {"bus": f"{bus}.0"}
         case IsaAddress():
             iobase = None if address.iobase is None else address.iobase
             props |= {"iobase": iobase, "irq": address.irq}

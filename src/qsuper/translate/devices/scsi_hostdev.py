@@ -11,7 +11,7 @@ from typing import ClassVar, Final, Self
 from msgspec.structs import replace
 
 from qsuper.errors import ConfigError
-from qsuper.options import Option, Value
+from qsuper.options import Option, Props, Value
 from qsuper.translate.devices.base import Context, Device, common
 from qsuper.translate.disk_target import NARROW, controller_model, drive_props
 from qsuper.translate.model import Need
@@ -101,7 +101,7 @@ class ScsiHostdev(Device, frozen=True, kw_only=True):
     def problems(self, context: Context) -> Iterator[ConfigError]:
         mine = position(self, _units(context))
         for other in list(_units(context))[:mine]:
-            if (other.unit, other.iscsi) == (self.unit, self.iscsi):
+            if other._source == self._source:  # noqa: SLF001 - of this class
                 name = self.unit or "one iSCSI unit"
                 yield self._error(f"{name} stands here twice", "remove one")
             if other.address == self.address:
@@ -120,6 +120,11 @@ class ScsiHostdev(Device, frozen=True, kw_only=True):
         ):
             hint = "model='virtio-scsi' has room for more"
             yield self._error("its SCSI controller has no such place", hint)
+
+    @property
+    def _source(self) -> Props:
+        """What tells one unit from another."""
+        return {"unit": self.unit} if self.iscsi is None else self.iscsi.props("")
 
     def _error(self, message: str, hint: str = "") -> ConfigError:
         return ConfigError(f"<hostdev>: {message}", at=self.at, hint=hint)

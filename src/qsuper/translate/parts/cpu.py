@@ -15,15 +15,14 @@ from qsuper.location import Notice
 from qsuper.options import Option, Props, Value
 from qsuper.translate.node import Node
 from qsuper.translate.parts.clock import Clock
+from qsuper.translate.parts.cpu_names import is_feature, is_model, removed_features, switch
 from qsuper.translate.parts.features import Features
-from qsuper.translate.parts.hostmodel import HostModel, host_model, known_features, removed_features
+from qsuper.translate.parts.hostmodel import HostModel, host_model, known_features
 from qsuper.translate.site import Site
 
 _TYPE_SUFFIX: Final = re.compile(r"-(x86_64|i386|arm|riscv|riscv32|riscv64|[a-z0-9]+)-cpu")
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}", re.ASCII)
 _SVE: Final = re.compile(r"sve[0-9]+", re.ASCII)
-_RENAMED: Final = {"pclmuldq": "pclmulqdq"}
-"""libvirt's names of features that QEMU spells otherwise, beyond `_` for `-`."""
 _MODEL: Final = ""  # QEMU has no key for it, and `model` is a prop of its own
 _VENDOR_LENGTH: Final = 12
 _MOST_PHYS_BITS: Final = 64
@@ -212,6 +211,11 @@ class Cpu(Struct, frozen=True, kw_only=True):
 
     def _misplaced(self, node: Node, site: Site) -> Iterator[ConfigError]:
         """Give what only CPUs of another mode or architecture have."""
+        for name, _ in self.features:
+            if not is_feature(name, site):
+                yield node.error(f"CPU feature '{name}' is unknown", hint="libvirt's spelling")
+        if self.mode is CpuMode.CUSTOM and not is_model(self.model, site):
+            yield node.error(f"model '{self.model}' is no certain CPU", hint="mode='maximum'")
         if self.is_migratable is not None and not self._is_host:
             yield node.error("migratable= is for the host's own CPU", hint="host-passthrough")
         if self.vendor and not self.model:
@@ -257,7 +261,8 @@ class Cpu(Struct, frozen=True, kw_only=True):
         if not model and any(value is not None for value in flags.values()):
             model = {_MODEL: _default_model(site)}
         if model:
-            yield Option.keyed("cpu", {**model, **flags}, implied=_MODEL)
+            said = {name: value for name, value in flags.items() if value is not None}
+            yield Option.keyed("cpu", {**model, **said}, implied=_MODEL)
 
     def _model(self, site: Site) -> Props:
         match self.mode:
@@ -291,17 +296,17 @@ class Cpu(Struct, frozen=True, kw_only=True):
 
     def _flags(self, site: Site) -> dict[str, Value]:
         known = known_features(site)
+        names_options = site.is_x86 and not self._is_host
         flags: dict[str, Value] = {}
         for written, policy in self.features:
-            name = _feature_name(written, site)
-            is_off = policy in _OFF
-            if known and name not in known and (is_off or policy is Policy.OPTIONAL):
+            name = switch(written, site)
+            is_off, is_option = policy in _OFF, policy is Policy.OPTIONAL
+            if not name or (is_option and not names_options):
+                continue
+            if known and name not in known and (is_off or is_option):
                 continue  # the emulator can't give what it does not know
-            if policy is Policy.OPTIONAL:
-                flags[name] = bool(known.get(name))
-            else:
-                flags[name] = not is_off
-        if site.is_arm and any(_SVE.fullmatch(name) for name in flags):
+            flags[name] = bool(known.get(name)) if is_option else not is_off
+        if any(_SVE.fullmatch(name) for name, _ in self.features):
             flags.setdefault("sve", True)
         return flags
 
@@ -331,12 +336,6 @@ def _default_model(site: Site) -> str:
     name = by_accel or (info.default_cpu if info is not None else None) or ""
     found = _TYPE_SUFFIX.search(name)
     return name[: found.start()] if found else name
-
-
-def _feature_name(name: str, site: Site) -> str:
-    if not site.is_x86:
-        return name
-    return _RENAMED.get(name, name).replace("_", "-")
 
 
 def _cache_flags(mode: CacheMode, *, is_host: bool) -> Props:

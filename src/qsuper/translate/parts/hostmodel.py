@@ -14,13 +14,6 @@ from qsuper.options import Value
 from qsuper.translate.site import Site
 
 _WHOLE: Final = ("host", "max")
-# Features that QEMU once gave these models and took from them; libvirt switches them off by name,
-# so that machine types from before don't have them either. Source: libvirt `src/cpu_map`.
-_REMOVED: Final = {
-    "Skylake-": ("mpx",),
-    "Cascadelake-": ("mpx",),
-    "Icelake-": ("intel-pt", "mpx"),
-}
 
 
 class HostModel(Struct, frozen=True, kw_only=True):
@@ -28,12 +21,6 @@ class HostModel(Struct, frozen=True, kw_only=True):
 
     name: str
     props: Mapping[str, Value]
-
-
-def removed_features(model: str) -> tuple[str, ...]:
-    """Give the features that are switched off in a named model."""
-    found = (names for prefix, names in _REMOVED.items() if model.startswith(prefix))
-    return next(found, ())
 
 
 def known_features(site: Site) -> dict[str, bool]:

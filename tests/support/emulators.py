@@ -87,6 +87,7 @@ def emulator(
         machines=machines,
         schema=_AllPaths(dict.fromkeys(paths)),
         command_line={
+            "machine": frozenset({"hpet"}),
             "smp-opts": frozenset({"dies", "clusters"}),
             "run-with": frozenset({"async-teardown"}),
             "sandbox": frozenset({"enable"}),

@@ -99,6 +99,7 @@ def emulator(arch: str = "x86_64") -> Caps:
         machines=names | aliases,
         schema=Schema({}),
         command_line={
+            "machine": frozenset({"hpet"}),
             "smp-opts": frozenset({"dies", "clusters"}),
             "run-with": frozenset({"async-teardown"}),
             "sandbox": frozenset({"enable"}),

@@ -175,3 +175,20 @@ def test_arms_timer() -> None:
     assert messages(elsewhere, arch="aarch64") == [
         "vm.xml:3: <timer>: only KVM's ARM guests of machine 'virt' have it (remove it)"
     ]
+
+
+def test_a_pit_catches_up_where_kvm_has_one() -> None:
+    xml = domain("<clock><timer name='pit' tickpolicy='catchup'/></clock>")
+    assert "kvm-pit" not in " ".join(lines(translated(xml).plan, "global"))
+    elsewhere = xml.replace("x86_64", "riscv64").replace("q35", "virt")
+    with pytest.raises(ConfigErrors, match="tickpolicy='catchup' is not supported by QEMU"):
+        translated(elsewhere, arch="riscv64")
+
+
+@pytest.mark.parametrize(("present", "expected"), [("yes", []), ("no", [""])])
+def test_an_old_qemu_has_an_option_against_the_hpet(present: str, expected: list[str]) -> None:
+    old = replace(emulator(), command_line={})
+    xml = domain(f"<clock><timer name='hpet' present='{present}'/></clock>")
+    plan = translated(xml, caps=old).plan
+    assert lines(plan, "no-hpet") == expected
+    assert "hpet" not in lines(plan, "machine")[0]

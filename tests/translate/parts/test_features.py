@@ -1,5 +1,7 @@
 """Switches of the machine, sleep states, and the accelerator's settings."""
 
+import re
+
 import pytest
 from msgspec.structs import replace
 
@@ -54,6 +56,9 @@ def test_the_accelerator() -> None:
     assert features("<tcg><tb-cache unit='MiB'>64</tb-cache></tcg>", "accel") == ["tcg,tb-size=64"]
     ring = "<kvm><dirty-ring state='on' size='4096'/></kvm>"
     assert features(ring, "accel", kind="kvm") == ["kvm,dirty-ring-size=4096"]
+    assert features(ring, "accel") == ["tcg"]
+    off = "<kvm><dirty-ring state='off' size='12'/></kvm>"
+    assert features(off, "accel", kind="kvm") == ["kvm"]
 
 
 def test_the_memory_of_smm() -> None:
@@ -99,10 +104,6 @@ def test_what_means_nothing_to_qemu_is_no_trouble() -> None:
         ("<smm><tseg unit='KiB'>12345</tseg></smm>", "<tseg>: the size is no whole number of MiB"),
         ("<tcg><tb-cache>1</tb-cache></tcg>", "<tb-cache>: the size is no whole number of MiB"),
         (
-            "<kvm><dirty-ring state='on' size='4096'/></kvm>",
-            "<dirty-ring>: only a domain of type kvm has it",
-        ),
-        (
             "<kvm><dirty-ring state='on' size='4095'/></kvm>",
             "<dirty-ring>: size is no power of two",
         ),
@@ -128,9 +129,16 @@ def test_only_q35_gives_smm_memory() -> None:
 def test_any_pc_has_smm(smm: str, expected: str) -> None:
     plan = translated(domain(f"<features>{smm}</features>", machine="pc")).plan
     assert f",smm={expected}," in lines(plan, "machine")[0]
-    xml = domain(f"<features>{smm}</features>", arch="aarch64", machine="virt")
-    with pytest.raises(ConfigErrors, match=r"machine 'virt-10\.0' has no <smm> to switch"):
-        translated(xml, arch="aarch64")
+
+
+def test_smm_elsewhere_than_on_a_pc_is_written_and_keeps_the_guest_from_starting() -> None:
+    found = translated(
+        domain("<features><smm/></features>", arch="aarch64", machine="virt"), arch="aarch64"
+    )
+    assert ",smm=on," in lines(found.plan, "machine")[0]
+    assert [str(error) for error in found.obstacles] == [
+        "vm.xml:3: <features>: machine 'virt-10.0' has no <smm> (remove it)"
+    ]
 
 
 @pytest.mark.parametrize(("machine", "driver"), [("q35", "ICH9-LPC"), ("pc", "PIIX4_PM")])
@@ -184,3 +192,44 @@ def test_the_hosts_gic_can_be_written_and_not_started_without_kvm() -> None:
     ]
     kvm = translated(xml.replace("type='qemu'", "type='kvm'"), arch="aarch64")
     assert kvm.obstacles == ()
+
+
+@pytest.mark.parametrize(
+    "harmless",
+    [
+        "<hpt/>",
+        "<cfpc/>",
+        "<sbbc state='on'/>",
+        "<aia mode='aplic'/>",
+        "<msrs unknown='ignore'/>",
+        "<smm state='off'><tseg>plenty</tseg></smm>",
+        "<smm><tseg/></smm>",
+        "<tcg><tb-cache>0</tb-cache></tcg>",
+        "<hyperv><spinlocks state='off' retries='1'/><vendor_id state='off'/></hyperv>",
+        "<hyperv><stimer state='off'><direct/></stimer></hyperv>",
+    ],
+)
+def test_what_is_not_said_or_switched_off_changes_nothing(harmless: str) -> None:
+    found = features(harmless, "machine", "accel", "cpu", "global")
+    without_smm = [re.sub("smm=(on|off),", "", line) for line in found]
+    assert without_smm == features("", "machine", "accel", "cpu", "global")
+
+
+@pytest.mark.parametrize(
+    ("inside", "expected"),
+    [
+        ("<ras/>", "<ras>: attribute 'state' is missing"),
+        ("<ps2/>", "<ps2>: attribute 'state' is missing"),
+        ("<htm state='off'/>", "<htm>: only pseries guests have it"),
+        ("<hpt resizing='enabled'/>", "<hpt>: only pseries guests have it"),
+        ("<cfpc value='broken'/>", "<cfpc>: only pseries guests have it"),
+        ("<msrs/>", "<msrs>: attribute 'unknown' is missing (one of ignore, fault)"),
+        ("<hyperv mode='none'/>", "<hyperv>: mode='none' is unknown (one of custom, passthrough)"),
+        (
+            "<hyperv><stimer state='on'><direct/></stimer></hyperv>",
+            "<direct>: attribute 'state' is missing",
+        ),
+    ],
+)
+def test_what_must_be_said_is_missed(inside: str, expected: str) -> None:
+    assert expected in message(f"<features>{inside}</features>")

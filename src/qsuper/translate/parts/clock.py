@@ -181,8 +181,13 @@ class Clock(Struct, frozen=True, kw_only=True):
 
     def machine_props(self, site: Site) -> Props:
         """Give `hpet=` of `-machine`."""
+        takes_hpet = site.is_x86 and site.caps.has_parameter("machine", "hpet")
+        return {"hpet": self._has_hpet if takes_hpet else None}
+
+    @property
+    def _has_hpet(self) -> bool | None:
         timer = self.timer(TimerName.HPET)
-        return {"hpet": timer.is_present if timer is not None and site.is_x86 else None}
+        return timer.is_present if timer is not None else None
 
     def options(self, site: Site) -> Iterator[Option]:
         """Give `-rtc` and the timers' `-global`."""
@@ -194,6 +199,9 @@ class Clock(Struct, frozen=True, kw_only=True):
             "driftfix": "slew" if catches_up else None,
         }
         yield Option.keyed("rtc", props)
+        is_old = site.is_x86 and not site.caps.has_parameter("machine", "hpet")
+        if is_old and self._has_hpet is False:
+            yield Option.flag("no-hpet")
         # KVM's own default is to catch up, libvirt's is not.
         if (
             pit is not None
@@ -291,6 +299,9 @@ def _misplaced(timer: Timer) -> Iterator[ConfigError]:
 
 def _timer_problems(timer: Timer, site: Site) -> Iterator[ConfigError]:
     allowed = _POLICIES.get(timer.name, _NOTHING)
+    is_catching_up = timer.name is TimerName.PIT and timer.policy is TickPolicy.CATCHUP
+    if is_catching_up and not site.caps.has_prop("kvm-pit", "lost_tick_policy"):
+        allowed -= {TickPolicy.CATCHUP}
     if timer.policy is not None and allowed and timer.policy not in allowed:
         yield timer.node.error(
             f"tickpolicy='{timer.policy}' is not supported by QEMU for '{timer.name}'",

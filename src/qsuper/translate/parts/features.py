@@ -9,13 +9,20 @@ from msgspec import Struct
 from qsuper.errors import ConfigError
 from qsuper.options import Option, Props, Value
 from qsuper.translate.node import Node
-from qsuper.translate.parts.hypervisor import Hyperv, KvmFeatures, refuse_unknown, state
+from qsuper.translate.parts.hypervisor import (
+    Hyperv,
+    KvmFeatures,
+    refuse_unknown,
+    said_state,
+    state,
+)
 from qsuper.translate.site import Site
 
 _MIB: Final = 1 << 20
-_MOST_TSEG_MIB: Final = 0xFFFE
-_REFUSED: Final = ("hpt", "htm", "nested-hv", "ccf-assist", "cfpc", "sbbc", "ibs")
-"""Those of pseries machines."""
+_REFUSED: Final = ("htm", "nested-hv", "ccf-assist")
+"""Those of pseries machines, which no other can even have switched off."""
+_REFUSED_IF_SET: Final = {"hpt": "resizing", "cfpc": "value", "sbbc": "value", "ibs": "value"}
+"""Those of pseries machines that say nothing without this attribute."""
 _OF_OTHERS: Final = ("pae", "hap", "privnet", "xen", "viridian", "msrs", "capabilities")
 """Without meaning for QEMU, where libvirt takes them in silence, too."""
 _KNOWN: Final = (
@@ -23,6 +30,14 @@ _KNOWN: Final = (
     *("hyperv", "kvm", "tcg"),
 )
 _GIC_UNDER_TCG: Final = 2  # libvirt never chooses 3 without KVM, for guests made long ago
+
+
+@unique
+class _Msrs(StrEnum):
+    """What becomes of model-specific registers that nobody knows."""
+
+    IGNORE = "ignore"
+    FAULT = "fault"
 
 
 @unique
@@ -60,6 +75,8 @@ _SWITCHES: Final = {
     "pvspinlock": "pvspinlock",
     "smm": "smm",
 }
+_SAID: Final = ("ras", "ps2")
+"""Switches that are not on for merely being there."""
 
 
 class Features(Struct, frozen=True, kw_only=True):
@@ -96,10 +113,15 @@ class Features(Struct, frozen=True, kw_only=True):
         found = node.child("features")
         if found is None:
             return cls()
-        for refused in found.children(*_REFUSED):
-            raise refused.error("only pseries guests have it", hint="remove it")
-        found.accept(*_OF_OTHERS)
-        refuse_unknown(found, (*_KNOWN, *_SWITCHES), unsaid=_OF_OTHERS)
+        for refused in found.children(*_REFUSED, *_REFUSED_IF_SET):
+            switch = _REFUSED_IF_SET.get(refused.tag)
+            if switch is None or refused.has(switch) or any(refused.children()):
+                raise refused.error("only pseries guests have it", hint="remove it")
+        for registers in found.children("msrs"):
+            registers.enum("unknown", _Msrs)
+        others = (*_OF_OTHERS, *_REFUSED_IF_SET)
+        found.accept(*others)
+        refuse_unknown(found, (*_KNOWN, *_SWITCHES), unsaid=others)
         apic, ioapic, gic = found.child("apic"), found.child("ioapic"), found.child("gic")
         aia, core = found.child("aia"), found.child("vmcoreinfo")
         teardown = found.child("async-teardown")
@@ -113,7 +135,7 @@ class Features(Struct, frozen=True, kw_only=True):
             ioapic=ioapic.enum("driver", Ioapic, None) if ioapic is not None else None,
             gic=gic.enum("version", GicVersion, None) if gic is not None else None,
             gic_node=gic,
-            aia=aia.enum("value", Aia) if aia is not None else None,
+            aia=aia.enum("value", Aia, None) if aia is not None else None,
             has_vmcoreinfo=core is not None and state(core),
             async_teardown=(
                 teardown.yes_no("enabled") is not False if teardown is not None else None
@@ -139,19 +161,18 @@ class Features(Struct, frozen=True, kw_only=True):
         if self.tb_cache_bytes is not None and site.is_kvm:
             yield self.node.error("<tb-cache> is for domains of type qemu", hint="remove it")
         yield from self._needs(site)
-        if self.kvm is not None:
-            yield from self.kvm.problems(is_kvm=site.is_kvm)
 
     def obstacles(self, site: Site) -> Iterator[ConfigError]:
         """Give what can be written and not be started."""
         if self.gic is GicVersion.HOST and self.gic_node is not None and not site.is_kvm:
             yield self.gic_node.error("version='host' needs KVM", hint="2 or 3")
+        if self.smm is not None and self.node is not None and not site.is_x86:
+            yield self.node.error(f"machine '{site.machine}' has no <smm>", hint="remove it")
 
     def _needs(self, site: Site) -> Iterator[ConfigError]:
         """Give the switches that only other architectures have."""
         needs = {
             "vmport": (self.vmport is not None, site.is_x86),
-            "smm": (self.smm is not None, site.is_x86),
             "ioapic": (self.ioapic is not None, site.is_x86),
             "pvspinlock": (self.pvspinlock is not None, site.is_x86),
             "apic eoi=": (self.eoi is not None, site.is_x86),
@@ -250,6 +271,8 @@ class Features(Struct, frozen=True, kw_only=True):
 
 
 def _switches(node: Node) -> dict[str, bool | None]:
+    for said in node.children(*_SAID):
+        said_state(said)
     found = {field: node.child(tag) for tag, field in _SWITCHES.items()}
     return {field: None if child is None else state(child) for field, child in found.items()}
 
@@ -259,10 +282,13 @@ def _tseg(node: Node) -> int | None:
     found = smm.child("tseg") if smm is not None else None
     if smm is None or found is None:
         return None
+    if not state(smm) or not found.text:
+        found.accept()
+        return None
     size = found.bytes_text("MiB")
-    if size % _MIB or size > _MOST_TSEG_MIB * _MIB:
-        raise found.error("the size is no whole number of MiB", hint=f"0..{_MOST_TSEG_MIB} MiB")
-    return size if state(smm) else None
+    if size % _MIB:
+        raise found.error("the size is no whole number of MiB", hint="for example unit='MiB'")
+    return size
 
 
 def _tb_cache(node: Node) -> int | None:
@@ -271,6 +297,6 @@ def _tb_cache(node: Node) -> int | None:
     if found is None:
         return None
     size = found.bytes_text()
-    if size % _MIB or not size:
+    if size % _MIB:
         raise found.error("the size is no whole number of MiB", hint="for example unit='MiB'")
-    return size
+    return size or None

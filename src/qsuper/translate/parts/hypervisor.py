@@ -1,12 +1,10 @@
 """`<hyperv>` and `<kvm>` in `<features>`: what the hypervisor offers to guests that know it."""
 
-from collections.abc import Iterator
 from enum import StrEnum, unique
 from typing import Final, Self
 
 from msgspec import Struct
 
-from qsuper.errors import ConfigError
 from qsuper.options import Props, Value
 from qsuper.translate.node import Node
 
@@ -21,7 +19,6 @@ _LEAST_RING: Final = 1024
 class HypervMode(StrEnum):
     """Who chooses the enlightenments."""
 
-    NONE = "none"
     CUSTOM = "custom"
     PASSTHROUGH = "passthrough"
 
@@ -50,6 +47,7 @@ _PARTS: Final = {
     "stimer": {"direct": "hv-stimer-direct"},
     "tlbflush": {"direct": "hv-tlbflush-direct", "extended": "hv-tlbflush-ext"},
 }
+_VALUES: Final = {"spinlocks": "retries", "vendor_id": "value"}
 
 
 class Hyperv(Struct, frozen=True, kw_only=True):
@@ -82,6 +80,17 @@ def state(node: Node) -> bool:
     return node.on_off("state") is not False
 
 
+def said_state(node: Node) -> bool:
+    """Read `state`.
+
+    Raises:
+        ConfigError: it is missing, or neither on nor off.
+    """
+    if node.get("state") is None:
+        raise node.error("attribute 'state' is missing", hint="on or off")
+    return state(node)
+
+
 def refuse_unknown(node: Node, tags: tuple[str, ...], *, unsaid: tuple[str, ...] = ()) -> None:
     """Check that there are no other elements; of those *unsaid* the message does not tell.
 
@@ -94,24 +103,23 @@ def refuse_unknown(node: Node, tags: tuple[str, ...], *, unsaid: tuple[str, ...]
 
 
 def _enlightenment(found: Node, tag: str, name: str) -> Props:
-    retries = found.integer("retries", low=_LEAST_RETRIES, high=0xFFFFFFFF)
-    vendor = found.get("value") if tag == "vendor_id" else None
-    parts = {
-        key: state(part)
-        for child, key in _PARTS.get(tag, {}).items()
-        if (part := found.child(child)) is not None
-    }
-    if found.get("state") is None:
-        raise found.error("attribute 'state' is missing", hint="on or off")
-    if not state(found):
+    if not said_state(found):
+        for part in found.children():
+            part.accept()
+        if tag in _VALUES:
+            found.ignore(_VALUES[tag])
         return {}
     if tag == "spinlocks":
+        retries = found.integer("retries", low=_LEAST_RETRIES, high=0xFFFFFFFF)
         if retries is None:
             raise found.error("attribute 'retries' is missing", hint=f"at least {_LEAST_RETRIES}")
         return {name: f"0x{retries:x}"}
     if tag == "vendor_id":
-        return {name: _vendor(found, vendor)}
-    return {name: True} | {key: True for key, is_on in parts.items() if is_on}
+        return {name: _vendor(found, found.get("value"))}
+    parts = ((found.child(child), key) for child, key in _PARTS.get(tag, {}).items())
+    return {name: True} | {
+        key: True for part, key in parts if part is not None and said_state(part)
+    }
 
 
 def _vendor(found: Node, vendor: str | None) -> str:
@@ -132,7 +140,6 @@ class KvmFeatures(Struct, frozen=True, kw_only=True):
     is_dedicated: bool = False
     polls: bool = False
     has_ipi: bool = True
-    ring_node: Node | None = None
     ring_size: int | None = None
     """Entries of the ring of dirty pages."""
 
@@ -145,20 +152,14 @@ class KvmFeatures(Struct, frozen=True, kw_only=True):
         """
         refuse_unknown(node, _KVM_FEATURES)
         for found in node.children():
-            if found.get("state") is None:
-                raise found.error("attribute 'state' is missing", hint="on or off")
-        ring = node.child("dirty-ring")
-        size = ring.integer("size", low=_LEAST_RING, high=_MOST_RING) if ring is not None else None
-        if ring is not None and state(ring) and (size is None or size & (size - 1)):
-            raise ring.error("size is no power of two", hint=f"{_LEAST_RING}..{_MOST_RING}")
+            said_state(found)
         return cls(
             node=node,
             is_hidden=_is_on(node, "hidden"),
             is_dedicated=_is_on(node, "hint-dedicated"),
             polls=_is_on(node, "poll-control"),
             has_ipi=_is_on(node, "pv-ipi", otherwise=True),
-            ring_node=ring,
-            ring_size=size if ring is not None and state(ring) else None,
+            ring_size=_ring_size(node),
         )
 
     @property
@@ -171,10 +172,15 @@ class KvmFeatures(Struct, frozen=True, kw_only=True):
             "kvm-pv-ipi": None if self.has_ipi else False,
         }
 
-    def problems(self, *, is_kvm: bool) -> Iterator[ConfigError]:
-        """Give what only KVM can do."""
-        if self.ring_size is not None and self.ring_node is not None and not is_kvm:
-            yield self.ring_node.error("only a domain of type kvm has it", hint="remove it")
+
+def _ring_size(node: Node) -> int | None:
+    ring = node.child("dirty-ring")
+    if ring is None or not state(ring):
+        return None
+    size = ring.required_integer("size", low=_LEAST_RING, high=_MOST_RING)
+    if size & (size - 1):
+        raise ring.error("size is no power of two", hint=f"{_LEAST_RING}..{_MOST_RING}")
+    return size
 
 
 def _is_on(node: Node, tag: str, *, otherwise: bool = False) -> bool:

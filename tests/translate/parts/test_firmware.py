@@ -268,7 +268,17 @@ def test_a_known_image_brings_what_its_descriptor_says() -> None:
             "",
             "<loader>: only <loader type='pflash'> can keep variables",
         ),
-        ("<loader secure='yes'>/rom</loader>", "", "<loader>: secure='yes' needs type='pflash'"),
+        (
+            "<nvram type='volume'><source pool='p' volume='v'/></nvram>",
+            " firmware='efi'",
+            "<nvram>: type='volume' keeps no variables (file, block or network)",
+        ),
+        ("<nvram type='file'/>", " firmware='efi'", "<nvram>: <source> is missing"),
+        (
+            "<loader type='pflash' format='raw'>/fw</loader><nvram>/vars</nvram>",
+            "",
+            "<nvram>: nothing says what format= it has (format='raw')",
+        ),
         ("<loader type='pflash'/>", "", "<loader>: there is no path"),
         ("<loader type='tape'>/x</loader>", "", "<loader>: type='tape' is unknown"),
         ("<nvram template='/other'/>", " firmware='efi'", "<os>: there is no 'efi' firmware here"),
@@ -349,3 +359,23 @@ def test_images_from_before_there_were_descriptors(kind: str) -> None:
     )
     writable = system.replace("readonly='yes'", "readonly='no'")
     assert images(writable, firmware="") == [ovmf]
+
+
+def test_a_rom_may_be_called_secure_where_smm_guards_flash() -> None:
+    rom = "<loader secure='yes'>/rom</loader>"
+    assert options(rom, inside=SMM) == ["/rom", "smm=True"]
+
+
+def test_features_qualify_the_kind_of_firmware_and_mean_nothing_without_one() -> None:
+    features = "<firmware><feature name='anything'/></firmware>"
+    assert options(f"<loader>/rom</loader>{features}") == ["/rom", "smm=False"]
+
+
+def test_a_writable_image_has_variables_if_their_format_is_said() -> None:
+    system = "<loader type='pflash'>/fw</loader><nvram format='raw'>/vars</nvram>"
+    assert images(system, firmware="") == ["/fw", "/vars"]
+
+
+def test_variables_are_named_for_the_format_of_their_template() -> None:
+    system = "<loader readonly='yes' type='pflash'>/fw</loader><nvram templateFormat='qcow2'/>"
+    assert images(system, firmware="") == ["/fw", "/nvram/vm_VARS.qcow2"]

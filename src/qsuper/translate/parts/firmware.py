@@ -16,9 +16,16 @@ from qsuper.options import Null, Option, Value
 from qsuper.plan import Seed
 from qsuper.translate.node import Node
 from qsuper.translate.parts.descriptor import Descriptor, FirmwareKind, Wish, choose
+from qsuper.translate.parts.loader import (
+    ImageFormat,
+    Loader,
+    LoaderType,
+    Nvram,
+    read_loader,
+    read_nvram,
+)
 from qsuper.translate.parts.pm import Pm
 from qsuper.translate.site import Site
-from qsuper.translate.source import SourceType, parse_source
 from qsuper.translate.storage import FileStorage, Storage
 
 NVRAM_NODE: Final = "libvirt-pflash1"
@@ -33,48 +40,9 @@ _OF_OLD: Final = {
 
 
 @unique
-class LoaderType(StrEnum):
-    """Where the firmware sits."""
-
-    ROM = "rom"
-    PFLASH = "pflash"
-
-
-@unique
-class ImageFormat(StrEnum):
-    """Format of a firmware image."""
-
-    RAW = "raw"
-    QCOW2 = "qcow2"
-
-
-@unique
 class _Feature(StrEnum):
     SECURE_BOOT = "secure-boot"
     ENROLLED_KEYS = "enrolled-keys"
-
-
-class Loader(Struct, frozen=True, kw_only=True):
-    """`<loader>`."""
-
-    node: Node
-    path: str = ""
-    kind: LoaderType | None = None
-    is_readonly: bool | None = None
-    is_secure: bool | None = None
-    is_stateless: bool | None = None
-    format: ImageFormat | None = None
-
-
-class Nvram(Struct, frozen=True, kw_only=True):
-    """`<nvram>`: the firmware's variables, which a domain has for itself."""
-
-    node: Node
-    storage: Storage | None = None
-    template: str = ""
-    """What it is copied from when it does not exist."""
-    template_format: ImageFormat | None = None
-    format: ImageFormat | None = None
 
 
 class Firmware(Struct, frozen=True, kw_only=True):
@@ -99,6 +67,9 @@ class Firmware(Struct, frozen=True, kw_only=True):
         """
         loader, nvram = node.child("loader"), node.child("nvram")
         asked = node.child("firmware")
+        if asked is not None and not node.has("firmware"):
+            asked.accept()  # it qualifies the attribute
+            asked = None
         features = {
             found.enum("name", _Feature): found.required_yes_no("enabled")
             for found in (asked.children("feature") if asked is not None else ())
@@ -108,10 +79,10 @@ class Firmware(Struct, frozen=True, kw_only=True):
             kind=node.enum("firmware", FirmwareKind, None),
             secure_boot=features.get(_Feature.SECURE_BOOT),
             enrolled_keys=features.get(_Feature.ENROLLED_KEYS),
-            loader=_loader(loader, is_named=not node.has("firmware"))
+            loader=read_loader(loader, is_named=not node.has("firmware"))
             if loader is not None
             else None,
-            nvram=_nvram(nvram) if nvram is not None else None,
+            nvram=read_nvram(nvram) if nvram is not None else None,
         )
 
     @property
@@ -148,8 +119,10 @@ class Firmware(Struct, frozen=True, kw_only=True):
             yield loader.node.error("there is no path", hint="or choose by <os firmware='efi'>")
         if loader.kind is LoaderType.ROM and loader.is_stateless is False:
             yield loader.node.error("only <loader type='pflash'> can keep variables")
-        if loader.kind is LoaderType.ROM and loader.is_secure:
-            yield loader.node.error("secure='yes' needs type='pflash'")
+        is_written = loader.kind is LoaderType.PFLASH and not loader.is_readonly
+        nvram = None if loader.is_stateless or not is_written else self.nvram
+        if nvram is not None and not nvram.format:
+            yield nvram.node.error("nothing says what format= it has", hint="format='raw'")
 
     def _nvram_problems(self, nvram: Nvram) -> Iterator[ConfigError]:
         if self.kind is FirmwareKind.BIOS:
@@ -261,10 +234,9 @@ class Firmware(Struct, frozen=True, kw_only=True):
         if nvram is None:
             return None
         others = loader.format or ImageFormat.RAW
-        template_format = (nvram.template_format if nvram.template else None) or others
         storage = nvram.storage
         if storage is None:
-            form = template_format
+            form = nvram.template_format or others
             ending = "fd" if form is ImageFormat.RAW else form
             path = posixpath.join(site.host.nvram_dir, f"{name}_VARS.{ending}")
             storage = FileStorage(at=nvram.node.at, path=path)
@@ -335,36 +307,6 @@ class Firmware(Struct, frozen=True, kw_only=True):
         form = self.nvram.format if self.nvram is not None else None
         is_new = site.caps.schema.has("block-commit/arg-type/backing-mask-protocol")
         return form is ImageFormat.QCOW2 or not is_new
-
-
-def _loader(node: Node, *, is_named: bool) -> Loader:
-    path = node.file_text()
-    kind = node.enum("type", LoaderType, None)
-    return Loader(
-        node=node,
-        path=path,
-        kind=LoaderType.ROM if kind is None and path and is_named else kind,
-        is_readonly=node.yes_no("readonly"),
-        is_secure=node.yes_no("secure"),
-        is_stateless=node.yes_no("stateless"),
-        format=node.enum("format", ImageFormat, None),
-    )
-
-
-def _nvram(node: Node) -> Nvram:
-    storage: Storage | None
-    if node.has("type"):
-        storage = parse_source(node, node.enum("type", SourceType))
-    else:
-        path = node.file_text()
-        storage = FileStorage(at=node.at, path=path) if path else None
-    return Nvram(
-        node=node,
-        storage=storage,
-        template=node.file("template") or "",
-        template_format=node.enum("templateFormat", ImageFormat, None),
-        format=node.enum("format", ImageFormat, None),
-    )
 
 
 def _secure_problems(node: Node, site: Site, *, smm: bool | None) -> Iterator[ConfigError]:

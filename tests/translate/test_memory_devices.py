@@ -99,3 +99,25 @@ def test_pmem_needs_no_cell() -> None:
 
 def test_memory_is_plugged_into_a_cell() -> None:
     assert "vm.xml:6: <memory>: memory devices need NUMA cells (<cpu><numa>)" in errors(DIMM)
+
+
+@pytest.mark.parametrize("model", ["nvdimm", "virtio-pmem"])
+def test_memory_that_lasts_discards_nothing(model: str) -> None:
+    node = "" if model == "virtio-pmem" else "<node>0</node>"
+    memory = (
+        f"<memory model='{model}' discard='{{}}'><source><path>/nv</path></source>"
+        f"<target><size unit='MiB'>4</size>{node}</target></memory>"
+    )
+    wrong = f"model='{model}' discards nothing (remove discard=)"
+    assert [wrong in error for error in errors(memory.format("yes"), parts=NUMA)] == [True]
+    assert errors(memory.format("no"), parts=NUMA) == []
+
+
+def test_virtio_mem_that_asks_for_nothing_says_nothing() -> None:
+    memory = (
+        "<memory model='virtio-mem'><target><size unit='MiB'>4</size><node>0</node>"
+        "<block unit='MiB'>2</block><requested unit='MiB'>{}</requested></target></memory>"
+    )
+    plugged = translated(memory.format(0) + memory.format(2), parts=NUMA)
+    found = [props for props in options(plugged, "device") if "block-size" in props]
+    assert [props.get("requested-size") for props in found] == [None, 2 << 20]

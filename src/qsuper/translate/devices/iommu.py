@@ -98,7 +98,7 @@ class Iommu(Device, frozen=True, kw_only=True):
             yield self._error(f"this QEMU has no model='{self.model}'", "remove it")
         if self.model is Model.VIRTIO and not context.domain.features.has_acpi:
             yield self._error("model='virtio' needs ACPI", "<features><acpi/>")
-        if self.intremap and site.is_kvm and context.domain.features.ioapic != "qemu":
+        if self.intremap and context.domain.features.ioapic != "qemu":
             yield self._error(
                 "intremap='on' needs a split I/O APIC", "<features><ioapic driver='qemu'/>"
             )

@@ -17,7 +17,6 @@ from qsuper.translate.devices.base import Context, Device, common, placed
 from qsuper.translate.node import Node
 from qsuper.translate.order import position
 from qsuper.translate.parts.backing import (
-    Backing,
     HugePage,
     MemoryAccess,
     MemoryObject,
@@ -48,6 +47,7 @@ _LEAST_LABEL: Final = 128 << 10
 _LEAST_BLOCK: Final = 2 << 20  # the host's pages, huge ones for transparent use
 _ALIAS: Final = {Model.VIRTIO_MEM: "virtiomem", Model.VIRTIO_PMEM: "virtiopmem"}
 _DRIVER: Final = {Model.DIMM: "pc-dimm", Model.NVDIMM: "nvdimm"}
+_TOUCHED: Final = ("prealloc", "prealloc-threads", "prealloc-context")
 _OF_ONE: Final = ("label", "block", "requested", "address", "readonly")
 _OWN: Final = {
     Model.DIMM: (),
@@ -261,12 +261,12 @@ class MemoryDevice(Device, frozen=True, kw_only=True):
             "label-size": self.label_bytes,
             "unarmed": True if self.is_readonly else None,
             "block-size": self.block_bytes,
-            "requested-size": self.requested_bytes,
+            "requested-size": self.requested_bytes or None,
             "memdev": f"mem{self.alias}",
             "memaddr": self.base,
             "dynamic-memslots": self.is_in_slots,
         }
-        if self.model is Model.VIRTIO_MEM and self._has_huge_pages(context):
+        if self.model is Model.VIRTIO_MEM and self._is_early(context):
             own["prealloc"] = True
         places = placed(self, context)
         if isinstance(self.address, DimmAddress):
@@ -276,29 +276,29 @@ class MemoryDevice(Device, frozen=True, kw_only=True):
     def _backends(self, context: Context) -> Iterator[Option]:
         domain, site = context.domain, context.site
         backing = domain.memory.backing
-        if self.model in _LASTING:
-            yield Option.json("object", self._file(backing))
-            return
         cell = next((part for part in domain.numa.cells if part.number == self.cell), None)
         piece = MemoryObject(
             alias=f"mem{self.alias}",
             size_bytes=self.size_bytes,
             domain=domain.name,
             cell=self.cell,
-            access=self.access or (cell.access if cell else None),
+            access=self._access(cell.access if cell else None),
             discards=self.discards if self.discards is not None or not cell else cell.discards,
+            path=self.source.path if self.model in _LASTING else None,
+            is_touched=self.model is Model.NVDIMM and not self.source.is_pmem,
         )
         if self.source.page is not None:
             backing = replace(backing, pages=(self.source.page,))
-        binding = self.source.binding or domain.numa.tune.binding(self.cell)
-        has_threads = self.model is Model.DIMM  # others touch their memory later
+        binding, own = domain.numa.tune.binding(self.cell), self.source.binding
+        if own is not None:
+            binding = own if binding is None else replace(own, mode=binding.mode)
+        is_touched = domain.memory.preallocates(site, domain.numa)  # by one option for all
+        untouched: Props = (
+            dict.fromkeys(_TOUCHED) if is_touched or self.model is Model.VIRTIO_MEM else {}
+        )
         for option in memory_options(piece, backing, binding, site):
-            if has_threads or option.props["qom-type"] != "thread-context":
-                props = self._adapted(option.props)
-                context_id = props.get("prealloc-context") if has_threads else None
-                if domain.memory.preallocates(site, domain.numa):
-                    props = {**props, "prealloc": None}
-                yield replace(option, props={**props, "prealloc-context": context_id})
+            if not untouched or option.props["qom-type"] != "thread-context":
+                yield replace(option, props={**self._adapted(option.props), **untouched})
 
     def _adapted(self, props: Props) -> Props:
         path = props.get("mem-path")
@@ -306,27 +306,19 @@ class MemoryDevice(Device, frozen=True, kw_only=True):
             shown = posixpath.join(posixpath.dirname(path.shown), self.alias)
             props = {**props, "mem-path": replace(path, shown=shown)}
         if self.model is Model.VIRTIO_MEM:
-            props = {**props, "reserve": False, "prealloc": None, "prealloc-threads": None}
+            props = {**props, "reserve": False}
+        if self.model in _LASTING:
+            source = self.source if self.model is Model.NVDIMM else Source()
+            is_pmem = True if source.is_pmem else None
+            props = {**props, "align": source.align, "pmem": is_pmem}
         return props
 
-    def _file(self, backing: Backing) -> Props:
-        access = self.access or backing.access
-        is_nvdimm = self.model is Model.NVDIMM
-        share = None if access is None else access is MemoryAccess.SHARED
-        return {
-            "qom-type": "memory-backend-file",
-            "id": f"mem{self.alias}",
-            "mem-path": self.source.path,
-            "share": True if self.model is Model.VIRTIO_PMEM else share,
-            "prealloc": True if is_nvdimm and not self.source.is_pmem else None,
-            "size": self.size_bytes,
-            "align": self.source.align if is_nvdimm else None,
-            "pmem": True if is_nvdimm and self.source.is_pmem else None,
-        }
+    def _access(self, cells: MemoryAccess | None) -> MemoryAccess | None:
+        return MemoryAccess.SHARED if self.model is Model.VIRTIO_PMEM else self.access or cells
 
-    def _has_huge_pages(self, context: Context) -> bool:
+    def _is_early(self, context: Context) -> bool:
         backing = context.domain.memory.backing
-        return self.source.page is not None or backing.page(self.cell) is not None
+        return self.source.page is not None or backing.is_early(self.cell)
 
     def _driver(self) -> str:
         return _DRIVER.get(self.model) or virtio_driver(str(self.model), self.address)

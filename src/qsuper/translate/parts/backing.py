@@ -152,6 +152,10 @@ class MemoryObject(Struct, frozen=True, kw_only=True):
     cell: int | None = None
     access: MemoryAccess | None = None
     discards: bool | None = None
+    path: str | None = None
+    """A file of its own, in which it lasts."""
+    is_touched: bool = False
+    """It is allocated at once, whatever holds for other memory."""
 
 
 def memory_options(
@@ -163,12 +167,14 @@ def memory_options(
     """
     page = backing.page(piece.cell)
     access = piece.access or backing.access
-    kind = _kind(backing, page, access)
-    is_early = backing.is_early(piece.cell)
+    kind = "file" if piece.path is not None else _kind(backing, page, access)
+    is_early = piece.is_touched or backing.is_early(piece.cell)
     props: dict[str, Value] = {"qom-type": f"memory-backend-{kind}", "id": piece.alias}
     if kind == "memfd" and page is not None:
         props |= {"hugetlb": True, "hugetlbsize": page_size(page, site)}
-    if kind == "file":
+    if piece.path is not None:
+        props["mem-path"] = piece.path
+    elif kind == "file":
         props["mem-path"] = _path(piece, page, site)
         props["discard-data"] = piece.discards if piece.discards is not None else backing.discards
     if access is not None:
@@ -180,10 +186,11 @@ def memory_options(
     props["size"] = piece.size_bytes
     policy: Props = binding.policy(site) if binding is not None else {}
     context = None
+    nodes = binding.nodes_on(site) if binding is not None else []
     may_help = is_early and not backing.has_pinned_cpus
-    if may_help and policy and site.caps.has_type("thread-context"):
+    if may_help and nodes and site.caps.has_type("thread-context"):
         context = f"tc-{piece.alias}"
-        affinity: Props = {"node-affinity": policy["host-nodes"]}
+        affinity: Props = {"node-affinity": nodes}
         yield Option.json("object", {"qom-type": "thread-context", "id": context, **affinity})
     yield Option.json("object", {**props, **policy, "prealloc-context": context})
 

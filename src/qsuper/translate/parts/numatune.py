@@ -48,10 +48,14 @@ class Binding(Struct, frozen=True, kw_only=True):
 
     def policy(self, site: Site) -> Props:
         """Give `policy` and `host-nodes` of a memory back end."""
-        nodes = self.nodes if self.nodes is not None else site.host.numa_nodes
+        nodes = self.nodes_on(site)
         if self.mode is NumaMode.RESTRICTIVE or not nodes:
             return {}
-        return {"host-nodes": sorted(nodes), "policy": _POLICIES[self.mode]}
+        return {"host-nodes": nodes, "policy": _POLICIES[self.mode]}
+
+    def nodes_on(self, site: Site) -> list[int]:
+        """Give the numbers of the nodes, where the threads belong that touch the memory first."""
+        return sorted(self.nodes if self.nodes is not None else site.host.numa_nodes)
 
 
 class Numatune(Struct, frozen=True, kw_only=True):

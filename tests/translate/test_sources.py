@@ -289,9 +289,11 @@ FILE = "<source file='a'/>"
         ),
         (
             disk(
-                "file", f"{FILE}<backingStore type='file'><format type='raw'/>{FILE}</backingStore>"
+                "file",
+                f"<driver name='qemu' type='vdi'/>{FILE}"
+                f"<backingStore type='file'><format type='raw'/>{FILE}</backingStore>",
             ),
-            "format 'raw' has no <backingStore>",
+            "format 'vdi' has no <backingStore>",
         ),
         (disk("file", f"<driver name='tap'/>{FILE}"), "name='tap' is not supported (qemu)"),
         (disk("file", FILE, target="dev='disk0'"), "dev='disk0' is no name of a disk"),

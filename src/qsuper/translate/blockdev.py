@@ -175,7 +175,8 @@ class Image(Struct, frozen=True, kw_only=True):
         if isinstance(self.storage, DirStorage) and not self.is_readonly:
             yield self._error("QEMU's FAT directory can't be written to: <readonly/> is missing")
         if self.backing is not None:
-            if self.format not in _BACKED:
+            is_plain = self.format == RAW and not self.has_format_node(site.caps)
+            if not is_plain and self.format not in _BACKED:
                 yield self._error(f"format '{self.format}' has no <backingStore>")
             yield from self.backing.problems(site)
 

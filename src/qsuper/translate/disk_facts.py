@@ -147,6 +147,8 @@ class DiskFacts(Device, frozen=True, kw_only=True):
         has_scsi = context.site.caps.has_prop("virtio-blk-pci", "scsi")
         if is_lun and image is not None and image.format != RAW:
             yield "device='lun' needs format 'raw'"
+        if is_lun and image is not None and image.slice is not None:
+            yield "device='lun' is given whole, without a slice"
         if is_lun and self.bus_type is DiskBus.VIRTIO and not has_scsi:
             yield "this QEMU's virtio-blk can't pass SCSI commands through"
 

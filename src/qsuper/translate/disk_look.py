@@ -176,7 +176,9 @@ class Look(Struct, frozen=True, kw_only=True):
         if self.serial and bus is DiskBus.SD:
             yield "an SD card has no <serial>"
         yield from self._misfit_mechanics(bus, kind)
-        if self.is_removable is not None and bus not in (DiskBus.USB, DiskBus.SCSI):
+        is_scsi_disk = bus is DiskBus.SCSI and kind is DiskKind.DISK
+        may_be_removable = bus is DiskBus.USB or is_scsi_disk
+        if self.is_removable is not None and not may_be_removable:
             yield "removable= is for USB and SCSI disks"
 
     def _misfit_mechanics(self, bus: DiskBus, kind: DiskKind) -> Iterator[str]:

@@ -323,11 +323,6 @@ def test_a_back_end_that_this_qemu_lacks() -> None:
     assert errors(xml, caps=caps) == ["vm.xml:6: this QEMU has no character device of type 'dbus'"]
 
 
-def test_parallel_ports_are_for_pcs() -> None:
-    found = errors("<parallel type='null'/>", arch="aarch64", machine="virt")
-    assert found == ["vm.xml:6: <parallel>: machine virt-9.2 has no parallel ports"]
-
-
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=40))
 def test_a_socket_path_stays_what_it_is(name: str) -> None:
     quoted = name.replace("&", "&amp;").replace("<", "&lt;").replace("'", "&apos;")

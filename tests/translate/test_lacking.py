@@ -85,7 +85,6 @@ def test_what_this_qemu_lacks(xml: str, lacking: str, what: str) -> None:
     ("xml", "machine", "arch", "what"),
     [
         ("<panic/>", "virt", "riscv64", "machine 'virt' has no default for model= (pvpanic)"),
-        ("<sound model='pcspk'/>", "virt", "aarch64", "model='pcspk' is part of a PC"),
         (
             "<tpm><backend type='emulator' version='1.2'/></tpm>",
             "virt",

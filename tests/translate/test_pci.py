@@ -247,7 +247,7 @@ def test_a_machine_without_pci() -> None:
         ("<target busNr='300'/>", "pcie-expander-bus", "busNr='300' is out of range"),
         ("<target><node>1</node></target>", "pcie-expander-bus", "NUMA node 1"),
         ("<model name='ioh3420'/>", "dmi-to-pci-bridge", "is no dmi-to-pci-bridge"),
-        ("<pcihole64 unit='GiB'>2</pcihole64>", "pcie-root-port", "belongs to the root"),
+        ("<target index='1'/>", "pcie-root-port", "<target index> is nothing for a pcie-root-port"),
     ],
 )
 def test_targets_that_do_not_fit(inside: str, model: str, message: str) -> None:
@@ -292,6 +292,38 @@ def test_a_switch_port_takes_no_bridge() -> None:
 def test_q35_without_room_for_hot_plugging_on_the_root() -> None:
     root = "<controller type='pci' index='0' model='pcie-root'><target hotplug='on'/></controller>"
     assert "for i440fx machines only" in errors(root, machine="q35")[0]
+
+
+def test_a_hole_that_is_not_the_roots_says_nothing() -> None:
+    hole = "<pcihole64 unit='GiB'>2</pcihole64>"
+    port = "<controller type='pci' index='1' model='pcie-root-port'>{}</controller>"
+    plain = translated(port.format(""), machine="q35", caps=emulator())
+    found = translated(port.format(hole), machine="q35", caps=emulator())
+    assert found.notices == plain.notices
+    assert options(found, "global") == options(plain, "global")
+    assert options(found, "device") == options(plain, "device")
+
+
+def test_a_user_may_put_a_bridge_where_endpoints_are() -> None:
+    bridge = "<controller type='pci' index='9' model='pci-bridge'>{}</controller>"
+    assert device(translated(bridge.format(at(5)), machine="q35"), "pci.9")["addr"] == "0x5"
+    port = "<controller type='pci' index='1' model='pcie-root-port'/>"
+    made = translated(port + bridge.format(at(0, bus=1)), machine="q35")
+    assert device(made, "pci.9")["bus"] == "pci.1"
+
+
+def test_what_is_integrated_is_on_the_first_bus() -> None:
+    port = "<controller type='pci' index='1' model='pcie-root-port'/>"
+    panic = f"<panic model='pvpanic'>{at(0, bus=1)}</panic>"
+    [found] = errors(port + panic, machine="q35")
+    assert "is not on bus 0, where such a device is" in found
+
+
+def test_a_switch_may_have_a_lower_index_than_the_bus_it_is_on() -> None:
+    switch = "<controller type='pci' index='1' model='pcie-switch-upstream-port'/>"
+    made = translated(switch, machine="q35")
+    assert device(made, "pci.1")["bus"] == "pci.2"
+    assert device(made, "pci.2")["driver"] == "pcie-root-port"
 
 
 def test_a_screen_that_finds_its_slot_taken_leaves_a_port_over() -> None:

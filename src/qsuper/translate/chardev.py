@@ -369,4 +369,4 @@ def _reconnect(node: Node) -> int | None:
     if not is_enabled:
         node.ignore("timeout")
         return None if is_enabled is None else 0
-    return node.required_integer("timeout", low=1, high=(1 << 31) // 1000 - 1)
+    return node.required_integer("timeout", low=1, high=0xFFFFFFFF)

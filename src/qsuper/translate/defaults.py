@@ -56,9 +56,9 @@ def fill_in(context: Context) -> Context:
     if remaps and features.ioapic is None:
         features = replace(features, ioapic=Ioapic.QEMU)
     context = replace(context, domain=replace(domain, os=firmware, numa=numa, features=features))
-    context = _with(context, _indexed(context.domain.devices))
-    # These come with their device; all others after the default devices.
+    # These come with their device, before any is dealt an index; all others after the defaults.
     context = _with(context, _with_implied(context, _early_needs(context)))
+    context = _with(context, _indexed(context.domain.devices))
     for family in additions(context):
         for device in family.missing(context):
             context = _with(context, inserted(context.domain.devices, device))

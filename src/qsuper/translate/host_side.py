@@ -109,6 +109,9 @@ def _misplaced(node: Node, kind: str) -> Iterator[ConfigError]:
             yield found.error(f"type='{kind}' has none", hint=hint)
     yield from _misplaced_addresses(node, kind)
     yield from _misplaced_backend(node, kind)
+    bandwidth = node.child("bandwidth")
+    if bandwidth is not None and kind == "hostdev":
+        yield bandwidth.error("a device of the host has none to limit", hint="remove it")
 
 
 def _is_empty(node: Node) -> bool:
@@ -116,6 +119,11 @@ def _is_empty(node: Node) -> bool:
     return not any(value != "0" for value in node.attributes.values()) and all(
         _is_empty(part) for part in node.elements
     )
+
+
+def _has_passt(node: Node) -> bool:
+    backend = node.child("backend")
+    return backend is not None and backend.get("type") == "passt"
 
 
 def _misplaced_backend(node: Node, kind: str) -> Iterator[ConfigError]:
@@ -136,8 +144,7 @@ def _misplaced_addresses(node: Node, kind: str) -> Iterator[ConfigError]:
         yield from route_errors(ip) if ip.tag == "route" else ip_errors(ip)
         if kind != "ethernet":
             yield ip.error(f"the host's side of type='{kind}' can't be set", hint="remove it")
-    backend = node.child("backend")
-    is_passt = backend is not None and backend.get("type") == "passt"
+    is_passt = _has_passt(node)
     for ip in node.children("ip"):
         if ip.get("peer"):
             yield ip.error("the guest's peer can't be set", hint="remove peer=")

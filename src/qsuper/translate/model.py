@@ -96,12 +96,12 @@ class Device(AbstractStruct, frozen=True, kw_only=True):
     """Whether libvirt's XML has an `<alias>` for it."""
     ALIAS_SKIPS_NAMED: ClassVar[bool] = False
     """A user's own alias takes no number: the next device gets it."""
+    IMPLIES_EARLY: ClassVar[bool] = False
+    """Its controllers are added before those without an index get one, and before defaults."""
     PCI_TURN: ClassVar[int] = 0
     """From `places.PciTurn`; devices of one turn go in the order of the domain."""
     USB_TURN: ClassVar[int] = 0
     """From `places.UsbTurn`; when the device's turn comes in the dealing of USB ports."""
-    IMPLIES_EARLY: ClassVar[bool] = False
-    """The controllers that it implies stand before the default devices' own."""
     FIRST_SERIAL_PORT: ClassVar[int] = 1
     """The lowest virtio-serial port that may be dealt to the device; consoles take 0."""
 

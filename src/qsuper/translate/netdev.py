@@ -213,8 +213,9 @@ def parse_vhost_user(node: Node) -> Netdev:
         raise reconnect.error("it is for mode='client'", hint="remove it")
     seconds: int | None = None
     if reconnect is not None:
-        enabled = reconnect.yes_no("enabled")
-        seconds = (reconnect.integer("timeout", low=0, high=1 << 20) or 0) if enabled else 0
+        seconds = 0
+        if reconnect.yes_no("enabled"):
+            seconds = reconnect.required_integer("timeout", low=0, high=0xFFFFFFFF)
     path = source.resolve(source.required("path"))
     return VhostUserNet(path=path, is_server=mode == "server", reconnect_s=seconds)
 

@@ -81,7 +81,7 @@ class NicDriver(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def parse(cls, node: Node) -> Self:
-        """Read an interface's `<driver>`."""
+        """Read an interface's `<driver>`, of which only what calls itself virtio has the most."""
         driver = node.child("driver")
         if driver is None:
             return cls()

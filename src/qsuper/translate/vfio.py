@@ -38,6 +38,8 @@ class Rom(Struct, frozen=True, kw_only=True):
     bar: bool | None = None
     file: str | None = None
     """Empty: none."""
+    is_said: bool = False
+    """Something is said of it, be it what holds anyway."""
 
     @classmethod
     def parse(cls, device: Node) -> Self:
@@ -50,8 +52,9 @@ class Rom(Struct, frozen=True, kw_only=True):
         if rom.yes_no("enabled") is False:
             if file or bar is not None:
                 raise rom.error("enabled='no' leaves no place for file= and bar=")
-            return cls(file="")
-        return cls(bar=bar, file=rom.resolve(file) if file else file)
+            return cls(file="", is_said=True)
+        is_said = bool(rom.attributes)
+        return cls(bar=bar, file=rom.resolve(file) if file else file, is_said=is_said)
 
     def props(self) -> dict[str, Value]:
         """Give the front end's props."""

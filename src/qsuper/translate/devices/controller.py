@@ -154,8 +154,11 @@ class FdcController(_Controller, frozen=True, kw_only=True):
     ALIAS: ClassVar[str] = "fdc"
 
     def problems(self, context: Context) -> Iterator[ConfigError]:
+        del context
         if self.index:
             yield self._wrong("there is only one", "index='0'")
+
+    def obstacles(self, context: Context) -> Iterator[ConfigError]:
         if not context.site.is_x86:
             yield self._wrong(f"machine '{context.site.machine}' has no floppy controller")
 

@@ -103,6 +103,8 @@ class Hostdev(Device, frozen=True, kw_only=True):
         rawio = node.get("rawio")
         if rawio is not None:
             raise node.error(f"rawio= is not for type='{kind}'", hint="remove it")
+        if node.get("sgio") is not None:
+            raise node.error(f"sgio= is not for type='{kind}'", hint="remove it")
         fields, is_unassigned = _common(node)
         source, props = _source(node, kind)
         teaming = node.child("teaming")
@@ -172,7 +174,8 @@ class Hostdev(Device, frozen=True, kw_only=True):
             own["vhostfd"] = Handle(resource=vhost, shown="</dev/vhost-scsi>")
         own |= {"display": self.display, "ramfb": True if self.has_ramfb else None}
         own |= {"failover_pair_id": self.failover_pair, "bootindex": self.boot_order}
-        yield Option.json("device", {**own, **placed(self, context), **self.rom.props()})
+        rom = self.rom.props() if self.kind is Kind.PCI else {}
+        yield Option.json("device", {**own, **placed(self, context), **rom})
 
     def _driver(self) -> str:
         match self.kind:
@@ -215,6 +218,8 @@ def _model(node: Node, kind: Kind) -> VirtioModel:
     if kind is Kind.SCSI_HOST:
         return node.enum("model", VirtioModel, VirtioModel.VIRTIO)
     model = node.get("model")
+    if kind is not Kind.MDEV and model is not None:
+        raise node.error(f"model= is not for type='{kind}'", hint="remove it")
     if kind is Kind.MDEV and model != "vfio-pci":
         raise node.error(f"model='{model}' is not supported", hint="vfio-pci")
     return VirtioModel.VIRTIO

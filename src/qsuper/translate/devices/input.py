@@ -144,7 +144,7 @@ class Input(Device, frozen=True, kw_only=True):
             InputBus.PS2: self.kind in _PS2 and _has_ps2(context),
             InputBus.USB: self.kind in _USB,
             InputBus.VIRTIO: self.kind in _VIRTIO,
-            InputBus.NONE: self.kind is Kind.EVDEV,
+            InputBus.NONE: self.kind is not Kind.PASSTHROUGH,
         }
         if self.on is not None and not allowed[self.on]:
             buses = [str(bus) for bus, fits in allowed.items() if fits]
@@ -165,7 +165,7 @@ class Input(Device, frozen=True, kw_only=True):
         yield "@bus", None if self.kind is Kind.EVDEV else self.on
 
     def options(self, context: Context) -> Iterator[Option]:
-        if self.on is InputBus.PS2:
+        if self.on is InputBus.PS2 or (self.on is InputBus.NONE and self.kind is not Kind.EVDEV):
             return
         driver, *_ = self._types()
         if self.kind is Kind.EVDEV:
@@ -192,7 +192,7 @@ class Input(Device, frozen=True, kw_only=True):
                 stem = _VIRTIO.get(self.kind, "virtio-keyboard")
                 model = self.model or VirtioModel.VIRTIO
                 return (virtio_driver(stem, self.address, model),)
-            case InputBus.NONE:
+            case InputBus.NONE if self.kind is Kind.EVDEV:
                 return ("input-linux",)
             case _:
                 return ()

@@ -143,13 +143,13 @@ class Interface(Device, frozen=True, kw_only=True):
         if not virtio_model(self.model) and not self.driver.virtio.is_default:
             hint = "<model type='virtio'/>"
             yield self._error("iommu=, ats=, packed= and page_per_vq= are of virtio", hint)
-        is_elsewhere = self.pci_kind(context) is None and not self._is_on_board(context)
-        if self.rom != Rom() and is_elsewhere:
-            yield self._error("<rom> is for PCI cards", "remove it")
         if self.is_failover and not virtio_model(self.model):
             yield self._error("<teaming> needs a virtio model", "<model type='virtio'/>")
-        if self.kind is Kind.VHOSTUSER and not virtio_model(self.model):
-            yield self._error("type='vhostuser' needs a virtio model", "<model type='virtio'/>")
+        if self.kind in (Kind.VHOSTUSER, Kind.VDPA) and not virtio_model(self.model):
+            yield self._error(f"type='{self.kind}' needs a virtio model", "<model type='virtio'/>")
+        is_on_pci = self.pci_kind(context) is not None
+        if self.rom.is_said and not is_on_pci and not self._is_by_net(context):
+            yield self._error("<rom> is for PCI cards", "remove it")
         if self.kind is Kind.VHOSTUSER and not shares_memory(context):
             hint = "<memoryBacking><access mode='shared'/>"
             yield self._error("type='vhostuser' needs shared memory", hint)
@@ -206,7 +206,7 @@ class Interface(Device, frozen=True, kw_only=True):
         yield from self.netdev.chardevs(plug, context)
         netdev = f"host{self.alias}"
         yield Option.json("netdev", {**self.netdev.props(plug, context), "id": netdev})
-        if self._is_on_board(context):
+        if self._is_by_net(context):
             props: Props = {"type": "nic", "macaddr": self.mac, "netdev": netdev}
             props = {**props, "model": self.model, "id": self.alias}
             yield Option.keyed("net", props, implied="type")
@@ -231,12 +231,17 @@ class Interface(Device, frozen=True, kw_only=True):
         kind = virtio_model(self.model)
         return virtio_driver("virtio-net", self.address, kind) if kind else self.model
 
+    def _is_by_net(self, context: Context) -> bool:
+        """Tell whether libvirt writes `-net nic`: on ARM all that is neither virtio nor on PCI."""
+        return self._is_on_board(context) or (self.model == "usb-net" and context.site.is_arm)
+
     def _is_on_board(self, context: Context) -> bool:
         """Tell whether the card is one that the machine makes itself, by `-net nic`."""
         if virtio_model(self.model) or not context.site.is_arm:
             return False
-        has_pci = context.site.has_pcie_root or context.site.has_pci_root
-        return not has_pci or (self.model in BOARD_MODELS and not context.site.is_virt)
+        if context.site.has_pcie_root:
+            return False
+        return self.model in BOARD_MODELS or not context.site.has_pci_root
 
     def _error(self, message: str, hint: str) -> ConfigError:
         return ConfigError(f"<interface>: {message}", at=self.at, hint=hint)

@@ -33,11 +33,13 @@ class Parallel(Device, frozen=True, kw_only=True):
 
     def problems(self, context: Context) -> Iterator[ConfigError]:
         yield from self.chardev.line_problems(context)
+        if self.address is not None and not isinstance(self.address, IsaAddress):
+            yield ConfigError("<parallel>: it takes an address of type='isa' only", at=self.at)
+
+    def obstacles(self, context: Context) -> Iterator[ConfigError]:
         if not context.site.is_x86:
             text = f"<parallel>: machine {context.site.machine} has no parallel ports"
             yield ConfigError(text, at=self.at)
-        if self.address is not None and not isinstance(self.address, IsaAddress):
-            yield ConfigError("<parallel>: it takes an address of type='isa' only", at=self.at)
 
     def options(self, context: Context) -> Iterator[Option]:
         yield from self.chardev.options(self.alias, context.site.caps, device_backend="parallel")

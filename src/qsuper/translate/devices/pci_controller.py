@@ -63,6 +63,7 @@ class PciController(Device, frozen=True, kw_only=True):
     """The guest's NUMA node."""
     hotplug: bool | None = None
     mem_reserve_kib: int | None = None
+    has_target_index: bool = False
     hole_kib: int | None = None
     """Size of the hole above 4 GiB, `<pcihole64>`."""
 
@@ -75,7 +76,10 @@ class PciController(Device, frozen=True, kw_only=True):
         target = node.child("target")
         refuse_scsi_words(node.child("driver"))
         name = node.child("model")
-        hole = node.child("pcihole64")
+        is_root = node.get("model") in _ROOTS
+        hole = node.child("pcihole64") if is_root else None
+        if not is_root:
+            node.accept("pcihole64")
         numa = target.child("node") if target is not None else None
         index = node.integer("index", low=0, high=255)
         model = node.enum("model", PciModel, None)
@@ -93,6 +97,7 @@ class PciController(Device, frozen=True, kw_only=True):
             node=numa.integer_text(low=0) if numa is not None else None,
             hotplug=target.on_off("hotplug") if target is not None else None,
             mem_reserve_kib=_number(target, "memReserve", 0, 2**43),
+            has_target_index=target is not None and "index" in target.attributes,
             hole_kib=hole.bytes_text() // 1024 if hole is not None else None,
         )
 
@@ -147,10 +152,9 @@ class PciController(Device, frozen=True, kw_only=True):
             yield self._wrong(f"model='{self.model}' can't have index {self.index}", "roots have 0")
         elif self.index == 0:
             yield from self._root_problems(context)
-        if self.hole_kib is not None and not (context.site.is_q35 or context.site.is_i440fx):
+        has_hole = context.site.is_q35 or context.site.is_i440fx
+        if self.hole_kib is not None and not has_hole:
             yield self._wrong(f"machine '{context.site.machine}' has no <pcihole64> to set")
-        elif self.hole_kib is not None and self.model not in _ROOTS:
-            yield self._wrong("<pcihole64> belongs to the root")
         if self.model is PciModel.PCI_BRIDGE:
             yield from self._late_bus()
         yield from self._target_problems()
@@ -249,6 +253,7 @@ class PciController(Device, frozen=True, kw_only=True):
     def _target_problems(self) -> Iterator[ConfigError]:
         model = self.model
         rows = (
+            ("index", self.has_target_index or None, False),  # of pseries machines' buses
             ("chassisNr", self.chassis_nr, model is PciModel.PCI_BRIDGE),
             ("chassis", self.chassis, model in _PORTS),
             ("port", self.port, model in _PORTS),

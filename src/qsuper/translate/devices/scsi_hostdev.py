@@ -21,6 +21,7 @@ from qsuper.translate.order import position
 from qsuper.translate.places import DriveAddress
 from qsuper.translate.site import HostData
 from qsuper.translate.source import SourceType, parse_source
+from qsuper.translate.vfio import Rom
 
 _UNITS: Final = 7
 """What libvirt deals out of a controller, whatever its model has."""
@@ -32,8 +33,8 @@ class ScsiHostdev(Device, frozen=True, kw_only=True):
 
     TAG: ClassVar[str] = "hostdev"
     ALIAS: ClassVar[str] = "hostdev"
-    IMPLIES_EARLY: ClassVar[bool] = True
     ALIAS_SKIPS_NAMED: ClassVar[bool] = True
+    IMPLIES_EARLY: ClassVar[bool] = True
 
     unit: str = ""
     """Of the host: HOST:BUS:TARGET:UNIT; empty for iSCSI."""
@@ -49,13 +50,18 @@ class ScsiHostdev(Device, frozen=True, kw_only=True):
     def parse(cls, node: Node) -> Self:
         if (mode := node.get("mode")) not in (None, "subsystem"):
             raise node.error(f"mode='{mode}' is not supported", hint="subsystem")
-        node.ignore("managed", "rawio", "type")  # whether QEMU may send all commands is the host's
+        if node.get("model") is not None:
+            raise node.error("model= is not for type='scsi'", hint="remove it")
+        node.yes_no("rawio")  # whether QEMU may send all commands is the host's
+        node.ignore("managed", "type")
         if (sgio := node.get("sgio")) not in (None, "filtered"):
             raise node.error(f"sgio='{sgio}' is not supported by Linux", hint="filtered")
         fields = common(node)
         if fields["address"] is not None and not isinstance(fields["address"], DriveAddress):
             raise node.error("<address type=> does not fit the device", hint="drive")
         node.accept("shareable")
+        if Rom.parse(node).is_said:
+            raise node.error("<rom> is for devices on PCI", hint="remove it")
         source = node.required_child("source")
         iscsi = _iscsi(node, source)
         return cls(

@@ -45,6 +45,8 @@ _DRIVER: Final = {
     Model.USB: "usb-audio",
 }
 _HDA: Final = (Model.ICH6, Model.ICH9)
+_OF_OLD: Final = (Model.PCSPK, Model.SB16, Model.ES1370, Model.AC97)
+"""Those that libvirt writes without asking whether QEMU has them."""
 
 
 @unique
@@ -110,14 +112,18 @@ class Sound(Device, frozen=True, kw_only=True):
         return Bus.USB if self.model is Model.USB else None
 
     def problems(self, context: Context) -> Iterator[ConfigError]:
-        if self.model is Model.PCSPK:
-            if not context.site.is_x86:
-                yield self._error("model='pcspk' is part of a PC", "virtio or usb")
-        elif not context.site.caps.has_type(self._driver()):
+        if self.model not in _OF_OLD and not context.site.caps.has_type(self._driver()):
             yield self._error(f"this QEMU has no model='{self.model}'", "ich6, ich9, usb, virtio")
         if audiodev(context, self.audio) is None:
             wanted = "<audio>" if self.audio is None else f"<audio id='{self.audio}'>"
             yield self._error(f"there is no {wanted} to play by", "add one")
+
+    def obstacles(self, context: Context) -> Iterator[ConfigError]:
+        if self.model is Model.PCSPK:
+            if not context.site.is_x86:
+                yield self._error("model='pcspk' is part of a PC", "virtio or usb")
+        elif self.model in _OF_OLD and not context.site.caps.has_type(self._driver()):
+            yield self._error(f"this QEMU has no model='{self.model}'", "ich6, ich9, usb, virtio")
 
     def machine_props(self, context: Context) -> Props:
         if self.model is not Model.PCSPK:

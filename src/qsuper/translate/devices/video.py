@@ -305,7 +305,7 @@ class Video(Device, frozen=True, kw_only=True):
         if is_first and caps.has_type("virtio-vga"):
             has_gl_type = self.accel3d and caps.has_type("virtio-vga-gl")
             return "virtio-vga-gl" if has_gl_type else "virtio-vga"
-        has_gl_type = self.accel3d and caps.has_type("virtio-gpu-gl-device")
+        has_gl_type = self.accel3d and caps.has_type("virtio-gpu-gl-pci")
         return virtio_driver("virtio-gpu-gl" if has_gl_type else "virtio-gpu", self.address)
 
     def _error(self, message: str, hint: str) -> ConfigError:

@@ -16,7 +16,8 @@ from qsuper.errors import UnavailableError
 from qsuper.host.helpers import with_helpers
 from qsuper.host.load import Settings, load_group
 from qsuper.plan import Command, GroupPlan
-from qsuper.runtime.survivors import HELPERS
+from qsuper.runtime.process import Process, Spawn
+from qsuper.runtime.survivors import HELPERS, end_helpers, recorded_helpers
 from tests.support.supervised import (
     Supervisor,
     domain,
@@ -24,6 +25,7 @@ from tests.support.supervised import (
     group,
     leftovers,
     log,
+    readable,
     supervised,
     wait_file,
     wait_pid,
@@ -156,6 +158,28 @@ def test_helpers_serve_are_missed_and_end(tmp_path: Path, port: int) -> None:
         wait_gone(pids)
         assert losses() == set(pids)  # of the first time: these ended with their QEMU
         assert leftovers() == []
+
+
+@needs_helpers
+def test_one_that_was_only_about_to_be_written_down_is_found(rundir: Path, tmp_path: Path) -> None:
+    """Its supervisor was killed meanwhile; swtpm waits for ever for a QEMU that never came."""
+    state = tmp_path / "tpm"
+    state.mkdir()
+    ours, theirs = socket.socketpair()
+    with ours, theirs, (tmp_path / "log").open("wb") as output:
+        words = ("socket", "--terminate", "--tpm2", "--ctrl", "type=unixio,clientfd={}")
+        argv = ("swtpm", *(word.format(theirs.fileno()) for word in words), "--tpmstate", "dir=.")
+        spawn = Spawn(argv, {}, str(state), output.fileno(), (theirs.fileno(),))
+        process = Process.spawn(spawn)
+    place = rundir / "domains" / "A"
+    place.mkdir(parents=True)
+    (place / HELPERS).write_text(json.dumps({"tpm0-swtpm": [str(state), *argv]}))
+    assert recorded_helpers(str(place)) == {"tpm0-swtpm": tuple(process.identity)}
+    end_helpers(str(place))
+    readable(process.pidfd)
+    assert process.status() == -signal.SIGKILL
+    process.close()
+    assert recorded_helpers(str(place)) == {}
 
 
 @needs_helpers

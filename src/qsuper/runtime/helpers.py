@@ -11,7 +11,7 @@ import select
 import shutil
 import signal
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from qsuper.errors import QsuperError
@@ -22,7 +22,7 @@ from qsuper.runtime.log import Log
 from qsuper.runtime.process import EndedProcess, Identity, Process, Spawn
 from qsuper.runtime.resources import opened
 from qsuper.runtime.rundir import Rundir
-from qsuper.runtime.survivors import HELPERS
+from qsuper.runtime.survivors import HELPERS, recorded_helpers
 
 _ANYBODY_MAY_WRITE: Final = 0o622
 
@@ -109,10 +109,10 @@ class Helpers:
 
     def adopt(self, plans: Sequence[Helper]) -> None:
         """Take over those that another supervisor started, by what it wrote down."""
-        identities = self._recorded()
+        recorded = recorded_helpers(self._place.path)
         for plan in plans:
-            identity = identities.get(plan.name)
-            process = Process.adopt(identity) if identity else None
+            identity = recorded.get(plan.name)
+            process = Process.adopt(Identity(*identity)) if identity else None
             log = self._log(plan)
             log.skip()
             log.close()
@@ -191,6 +191,7 @@ class Helpers:
             log = self._log(plan)
             stack.callback(log.close)
             log.begin(argv)
+            self._record({plan.name: (os.path.realpath(directory), *argv)})
             spawn = Spawn(argv, {}, directory, log.fd, tuple(numbers.values()), bind)
             process = Process.spawn(spawn)
             failed.pop_all()
@@ -217,18 +218,10 @@ class Helpers:
     def _log(self, plan: Helper) -> Log:
         return Log(os.path.join(self._state_dir, f"{plan.name}.log"))
 
-    def _record(self) -> None:
-        identities = {helper.name: str(helper.process.identity) for helper in self._running}
-        self._place.write(HELPERS, json.dumps(identities))
-
-    def _recorded(self) -> dict[str, Identity | None]:
-        try:
-            with open(self._place.file(HELPERS), encoding="utf-8") as file:
-                return {
-                    str(name): Identity.parse(str(text)) for name, text in json.load(file).items()
-                }
-        except (OSError, ValueError, AttributeError):
-            return {}
+    def _record(self, coming: Mapping[str, Sequence[str]] | None = None) -> None:
+        """Write down what runs, for whoever comes after us; before a start, what is *coming*."""
+        running = {helper.name: str(helper.process.identity) for helper in self._running}
+        self._place.write(HELPERS, json.dumps({**running, **(coming or {})}))
 
 
 def _inherited(

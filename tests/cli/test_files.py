@@ -141,6 +141,9 @@ def test_the_pasted_lines_open_them(rundir: Path, qsuper: Run, tmp_path: Path) -
 
 
 def test_what_only_up_can_make_is_said(rundir: Path, qsuper: Run, tmp_path: Path) -> None:
-    card = "<interface type='bridge'><source bridge='b'/><model type='virtio'/></interface>"
+    card = (
+        "<interface type='bridge'><source bridge='b'/><model type='virtio'/>"
+        "<driver name='vhost'/></interface>"
+    )
     lines = qsuper("translate", domain(tmp_path, card))[1].splitlines()
     assert lines[0] == "# only `qsuper up` can make: <tap b 0>, <vhost-net 0>"

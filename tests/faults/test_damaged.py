@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.lab import Lab
+from tests.support.lab import Lab, kill
 
 pytestmark = pytest.mark.qemu
 
@@ -43,7 +43,7 @@ def test_of_a_dead_supervisor(name: str, content: str, group: Lab) -> None:
     path = group.runtime / name
     whole = path.read_text()
     before = group.qemus()
-    os.kill(group.supervisor("A"), signal.SIGKILL)
+    kill(group.supervisor("A"))
     path.write_text(content)
 
     done = group.run("adopt", "A")
@@ -67,7 +67,7 @@ def test_what_is_known_of_shared_memory(lab: Lab) -> None:
     before = lab.qemus()
     path = lab.runtime / "groups/A/fabric.json"
     assert path.stat().st_mode & 0o777 == 0o600
-    os.kill(lab.supervisor("A"), signal.SIGKILL)
+    kill(lab.supervisor("A"))
     path.write_text("{")
 
     done = lab.run("adopt", "A")
@@ -133,7 +133,7 @@ def test_a_disk_that_fills_while_a_group_runs(kind: str, lab: Lab) -> None:
             assert lab.run("suspend", "A").status == 0
             assert lab.run("resume", "A").status == 0
             assert lab.states() == {"A": "running"}
-            os.kill(lab.supervisor("A"), signal.SIGKILL)
+            kill(lab.supervisor("A"))
             adopted = lab.run("adopt", "A")
             if adopted.status:
                 assert "No space left on device" in adopted.err

@@ -17,7 +17,7 @@ Row = dict[str, Any]
 DIRECTORY: Final = Path(__file__).parent / "capabilities"
 _TYPES: Final = ("ivshmem-doorbell", "pcie-pci-bridge", "pcie-root-port", "qemu-xhci")
 _OPTIONS: Final = ("sandbox", "smp-opts")
-_MODELS: Final = ("cortex-a53",)
+_MODELS: Final = ("cortex-a53", "qemu64")
 _SERIES: Final = {
     "memory-backend-shared": "memory-backend",
     "multi-socket-backend": "object",

@@ -5,7 +5,7 @@ Sources: libvirt `formatdomain.rst`, "Host device assignment"; `virDomainHostdev
 """
 
 from collections.abc import Iterator
-from itertools import product
+from itertools import islice, product
 from typing import ClassVar, Final, Self
 
 from msgspec.structs import replace
@@ -79,14 +79,9 @@ class ScsiHostdev(Device, frozen=True, kw_only=True):
         units = list(_units(context))
         taken = {device.address for device in units}
         taken |= set(_disk_places(context))
-        place: DriveAddress | None = None
-        for device in units:
-            if device.address is None:
-                place = next(place for place in _places() if place not in taken)
-                taken.add(place)
-            if device is self:
-                break
-        return replace(self, address=place)
+        mine = sum(device.address is None for device in units[: position(self, units)])
+        free = (place for place in _places() if place not in taken)
+        return replace(self, address=next(islice(free, mine, None)))
 
     def implied(self, context: Context) -> Iterator[Need]:
         yield Need("scsi", self._place.controller, _model_of_added(context))

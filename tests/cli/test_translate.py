@@ -218,6 +218,26 @@ def test_validate_warns(rundir: Path, capabilities: str, tmp_path: Path, qsuper:
     assert "unheard-of" in err
 
 
+@pytest.mark.qemu
+def test_what_cannot_be_started_is_shown(
+    rundir: Path, capabilities: str, tmp_path: Path, qsuper: Run
+) -> None:
+    """Who only looks is warned; who would start it, or asks whether it could be, is refused."""
+    path = tmp_path / "transient.xml"
+    disk = "<disk type='file'><source file='/x'/><target dev='vda'/><transient/></disk></devices>"
+    path.write_text(Path(HELLO).read_text().replace("</devices>", disk))
+    for verb, start in (("translate", "/usr/bin/qemu"), ("dumpxml", "<domain")):
+        status, out, err = qsuper(verb, "--capabilities", capabilities, str(path))
+        assert (status, out.startswith(start)) == (0, True)
+        assert ": warning: this can't be started: <disk> 'vda': <transient> is not" in err
+    for words in (("validate", "--capabilities", capabilities), ("up",)):
+        argv = [sys.executable, "-m", "qsuper", *words, str(path)]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+        assert (done.returncode, done.stdout) == (65, "")
+        assert "warning" not in done.stderr
+        assert ": <disk> 'vda': <transient> is not supported" in done.stderr
+
+
 def test_validate_says_each_problem_once(
     rundir: Path, capabilities: str, tmp_path: Path, bad: str, qsuper: Run
 ) -> None:

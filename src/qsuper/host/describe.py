@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from qsuper.host.load import Settings, translated
+from qsuper.host.load import Settings, as_notices, translated
 from qsuper.location import Notice
 from qsuper.translate.dump import dump
 from qsuper.translate.model import Context
@@ -25,4 +25,4 @@ def describe_domain(path: str, settings: Settings) -> Described:
     file, translation = translated(path, settings)
     domain = replace(translation.domain, emulator=translation.plan.emulator)
     xml = dump(file.root, Context(domain, translation.site))
-    return Described(xml, translation.notices)
+    return Described(xml, (*translation.notices, *as_notices(translation.obstacles)))

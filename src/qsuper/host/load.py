@@ -57,7 +57,7 @@ def load_domain(path: str, settings: Settings) -> LoadedDomain:
     obstacles = translation.obstacles
     if obstacles and settings.is_to_run:
         raise ConfigErrors(list(obstacles))
-    return LoadedDomain(translation.plan, (*translation.notices, *_as_notices(obstacles)))
+    return LoadedDomain(translation.plan, (*translation.notices, *as_notices(obstacles)))
 
 
 def translated(path: str, settings: Settings) -> tuple[XmlFile, Translation]:
@@ -120,7 +120,7 @@ def load_found(found: tuple[Found, ...], settings: Settings) -> Loaded:
         else:
             if settings.is_to_run:
                 errors += translation.obstacles
-            notices += (*translation.notices, *_as_notices(translation.obstacles))
+            notices += (*translation.notices, *as_notices(translation.obstacles))
             judged.append(Judged(role=member.role, domain=translation.domain))
             members.append(
                 Member(
@@ -156,7 +156,7 @@ def _emulators(files: list[XmlFile], surroundings: Surroundings) -> dict[tuple[i
     return result
 
 
-def _as_notices(obstacles: tuple[ConfigError, ...]) -> Iterator[Notice]:
+def as_notices(obstacles: tuple[ConfigError, ...]) -> Iterator[Notice]:
     """Give the obstacles to a start as they are shown where nothing is started."""
     for obstacle in obstacles:
         yield Notice(obstacle.at, f"this can't be started: {obstacle.text}")

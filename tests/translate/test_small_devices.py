@@ -183,7 +183,11 @@ MDEV = "<hostdev mode='subsystem' type='mdev' model='vfio-pci'>{}</hostdev>"
         ),
         ("<filesystem type='block'/>", "type='block' is not supported"),
         ("<filesystem><source dir='/a'/></filesystem>", "<target> is missing"),
-        ("<filesystem><source socket='/a'/><target dir='t'/></filesystem>", "is for virtiofs"),
+        ("<filesystem><source/><target dir='t'/></filesystem>", "'dir' is missing"),
+        (
+            filesystem("<driver type='mtp'/>", "accessmode='mapped'"),
+            "driver type='mtp' is always accessmode='passthrough' (remove it)",
+        ),
         (
             "<filesystem fmode='9'><source dir='/a'/><target dir='t'/></filesystem>",
             "no file mode",

@@ -180,6 +180,12 @@ class Image(Struct, frozen=True, kw_only=True):
                 yield self._error(f"format '{self.format}' has no <backingStore>")
             yield from self.backing.problems(site)
 
+    def obstacles(self) -> Iterator[ConfigError]:
+        """Give what keeps QEMU from opening the chain."""
+        for part in (self.data, self.backing):
+            yield from part.obstacles() if part is not None else ()
+        yield from self.storage.obstacles()
+
     def _encryption_problems(self, encryption: Encryption, site: Site) -> Iterator[ConfigError]:
         is_rbd, kind = isinstance(self.storage, RbdStorage), encryption.format
         if encryption.is_librbd and not is_rbd:

@@ -72,6 +72,8 @@ class DiskFacts(Device, frozen=True, kw_only=True):
     image: Image | None = None
     """None for an empty drive, and for a vhost-user disk."""
     vhost_user: Chardev | None = None
+    has_no_unit: bool = False
+    """To be passed through, and its source says nothing; libvirt writes it without a drive."""
     is_readonly: bool = False
     is_shareable: bool = False
     has_model: bool = False
@@ -135,14 +137,15 @@ class DiskFacts(Device, frozen=True, kw_only=True):
             yield f"<transient shareBacking='yes'> is not for bus='{self.bus_type}'"
 
     def _unfit_source(self, context: Context) -> Iterator[str]:
-        is_empty = self.image is None and self.vhost_user is None
+        is_empty = self.image is None and self.vhost_user is None and not self.has_no_unit
         if is_empty and (self.kind not in EJECTABLE or self.bus_type is DiskBus.USB):
             yield f"a {self.kind} on bus='{self.bus_type}' can't be empty: <source> is missing"
         yield from self._unfit_daemon(context)
         image, is_lun = self.image, self.kind is DiskKind.LUN
         if self.is_shareable and not self.is_readonly and image and image.format != RAW:
             yield f"a <shareable> disk can't have format '{image.format}'"
-        if is_lun and not (image is not None and image.storage.is_scsi_unit):
+        is_unit = image.storage.is_scsi_unit if image is not None else self.has_no_unit
+        if is_lun and not is_unit:
             yield "device='lun' is for type='block' and for iSCSI"
         has_scsi = context.site.caps.has_prop("virtio-blk-pci", "scsi")
         if is_lun and image is not None and image.format != RAW:

@@ -41,8 +41,8 @@ class _Transport(StrEnum):
 _TRANSPORTS: Final = {
     "nbd": ("tcp", "unix"),
     "gluster": ("tcp", "unix"),
-}
-"""By protocol, where there is more than TCP."""
+} | dict.fromkeys(("http", "https", "ftp", "ftps"), tuple(_Transport))
+"""By protocol, where libvirt writes more than TCP."""
 
 
 def parse_network(source: Node) -> NetStorage:
@@ -77,14 +77,18 @@ def _has_tls(protocol: str) -> bool:
 
 
 def _host(node: Node, protocol: str) -> Host:
-    if node.enum("transport", _Transport, _Transport.TCP) is _Transport.UNIX:
-        return Host(socket=node.required("socket"))
+    transport = node.enum("transport", _Transport, _Transport.TCP)
+    if transport is _Transport.UNIX:
+        return Host(socket=node.required("socket"), transport=transport)
     if node.get("socket") is not None:
-        raise node.error("transport='tcp' has no socket=", hint="transport='unix'")
+        raise node.error(f"transport='{transport}' has no socket=", hint="transport='unix'")
     port = node.get("port")
     if port is not None and not (_NUMBER.fullmatch(port) and int(port) < 1 << 16):
         raise node.error(f"port='{port}' is no port")
-    return Host(name=node.required("name"), port=port or DEFAULT_PORT.get(protocol, ""))
+    name = node.required("name")
+    if transport is _Transport.RDMA:
+        return Host(name=name, transport=transport)
+    return Host(name=name, port=port or DEFAULT_PORT.get(protocol, ""))
 
 
 def parse_auth(node: Node, protocol: str) -> Auth | None:

@@ -42,6 +42,8 @@ class Host(Struct, frozen=True, kw_only=True):
     name: str = ""
     port: str = ""
     socket: str = ""
+    transport: str = "tcp"
+    """As the file has it, whether or not the protocol goes by it."""
 
     def inet(self) -> dict[str, Value]:
         return {"host": self.name, "port": self.port or None}
@@ -191,12 +193,19 @@ class CurlStorage(NetStorage, frozen=True, kw_only=True):
     readahead_bytes: int | None = None
     timeout_s: int | None = None
 
+    def obstacles(self) -> Iterator[ConfigError]:
+        if self.host.transport != "tcp":
+            message = f"protocol='{self.protocol}' does not go by transport='{self.host.transport}'"
+            yield ConfigError(f"<source>: {message}", at=self.at, hint="transport='tcp'")
+
     def props(self, node: str) -> dict[str, Value]:
         query = f"?{self.query}" if self.query else ""
         name = _UNSAFE.sub(_percented, self.name.lstrip("/"))
+        transport = self.host.transport
+        scheme = self.protocol if transport == "tcp" else f"{self.protocol}+{transport}"
         return {
             "driver": self.protocol,
-            "url": f"{self.protocol}://{self.host}/{name}{query}",
+            "url": f"{scheme}://{self.host}/{name}{query}",
             **self.credentials(node, user="username", secret="password-secret"),  # noqa: S106 - as above
             "sslverify": self.is_verified,
             "cookie-secret": f"{node}-storage-httpcookie-secret0" if self.cookies else None,

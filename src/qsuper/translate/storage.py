@@ -61,6 +61,10 @@ class Storage(AbstractStruct, frozen=True, kw_only=True):
         del site
         return iter(())
 
+    def obstacles(self) -> Iterator[ConfigError]:
+        """Give what keeps QEMU from opening the place, though libvirt writes it."""
+        return iter(())
+
 
 class Reservations(Struct, frozen=True, kw_only=True):
     """`<reservations>`: a helper makes SCSI persistent reservations, which need privilege."""

@@ -108,6 +108,12 @@ class Disk(DiskFacts, frozen=True, kw_only=True):
             source_type=source_type,
             image=replace(image, is_readonly=is_readonly) if image is not None else None,
             vhost_user=vhost_user,
+            has_no_unit=(
+                kind is DiskKind.LUN
+                and source_type is SourceType.BLOCK
+                and image is None
+                and node.child("source") is not None
+            ),
             is_readonly=is_readonly,
             is_shareable=node.child("shareable") is not None,
             has_model=node.has("model"),
@@ -215,6 +221,10 @@ class Disk(DiskFacts, frozen=True, kw_only=True):
         if self.transience is not None:
             hint = "make an overlay with qemu-img"
             yield self._error("<transient> is not supported", hint=hint)
+        if self.image is not None:
+            yield from self.image.obstacles()
+        if self.has_no_unit:
+            yield self._error("<source> names no device", hint="dev=")
         if self.is_managed:
             hint = "managed='no', and start qemu-pr-helper yourself"
             yield self._error("<reservations managed='yes'> is not supported", hint=hint)

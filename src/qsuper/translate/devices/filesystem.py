@@ -88,7 +88,8 @@ class Filesystem(Device, frozen=True, kw_only=True):
     socket: str = ""
     """Of a virtiofsd that somebody else runs."""
     virtiofsd: Virtiofsd = field(default_factory=Virtiofsd)
-    access: AccessMode = AccessMode.PASSTHROUGH
+    access: AccessMode | None = AccessMode.PASSTHROUGH
+    """None: a socket says whose they are."""
     is_readonly: bool = False
     fmode: str | None = None
     dmode: str | None = None
@@ -105,9 +106,10 @@ class Filesystem(Device, frozen=True, kw_only=True):
         driver = node.child("driver")
         what = driver.enum("type", Driver, Driver.PATH) if driver is not None else Driver.PATH
         source = node.required_child("source")
+        has_socket = source.has("socket")
+        directory = source.get("dir") if has_socket else source.required("dir")
         socket = source.file("socket") or ""
-        if socket and what is not Driver.VIRTIOFS:
-            raise source.error("socket= is for virtiofs", hint="<driver type='virtiofs'/>")
+        default = None if has_socket else AccessMode.PASSTHROUGH
         multidevs = node.enum("multidevs", Multidevs, None)
         for limit in node.children("space_hard_limit", "space_soft_limit"):
             raise limit.error("QEMU limits no file system", hint="remove it")
@@ -115,10 +117,10 @@ class Filesystem(Device, frozen=True, kw_only=True):
             **common(node),
             driver=what,
             tag=node.required_child("target").required("dir"),
-            source="" if socket else source.resolve(source.required("dir")),
-            socket=socket,
+            source=source.resolve(directory) if directory else "",
+            socket=socket if what is Driver.VIRTIOFS else "",
             virtiofsd=Virtiofsd.parse(node) if what is Driver.VIRTIOFS else Virtiofsd(),
-            access=node.enum("accessmode", AccessMode, AccessMode.PASSTHROUGH),
+            access=node.enum("accessmode", AccessMode, default),
             is_readonly=node.child("readonly") is not None,
             fmode=_mode(node, "fmode"),
             dmode=_mode(node, "dmode"),
@@ -160,17 +162,23 @@ class Filesystem(Device, frozen=True, kw_only=True):
             text = f"<filesystem>: <target dir='{self.tag}'/> stands here twice"
             yield Notice(self.at, f"{text}, and the guest finds one of them")
 
+    def obstacles(self, context: Context) -> Iterator[ConfigError]:
+        del context
+        if not self.source and not self.socket:
+            hint = "dir=, or <driver type='virtiofs'/> for a socket"
+            yield self._error("<source> names no directory", hint)
+
     def _misfits(self) -> Iterator[tuple[bool, str, str]]:
         """Give what does not go together: whether it is so, what is wrong, what would help."""
         is_virtiofs, access = self.driver is Driver.VIRTIOFS, self.access
         yield (
-            is_virtiofs and access is not AccessMode.PASSTHROUGH,
+            is_virtiofs and access not in (None, AccessMode.PASSTHROUGH),
             "virtiofs is always accessmode='passthrough'",
             "remove it",
         )
         yield (
-            self.driver is Driver.HANDLE and access is not AccessMode.PASSTHROUGH,
-            "driver type='handle' is always accessmode='passthrough'",
+            self.driver in (Driver.HANDLE, Driver.MTP) and access is not AccessMode.PASSTHROUGH,
+            f"driver type='{self.driver}' is always accessmode='passthrough'",
             "remove it",
         )
         yield is_virtiofs and self.multidevs is not None, "virtiofs has no multidevs=", "remove it"
@@ -209,7 +217,7 @@ class Filesystem(Device, frozen=True, kw_only=True):
 
     def _fsdev(self) -> Props:
         is_handle = self.driver is Driver.HANDLE
-        security = _SECURITY.get(self.access, str(self.access))
+        security = _SECURITY.get(self.access, str(self.access)) if self.access else None
         return {
             "fsdriver": "handle" if is_handle else "local",
             "security_model": None if is_handle else security,

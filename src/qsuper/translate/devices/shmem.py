@@ -18,7 +18,7 @@ from qsuper.translate.places import PciKind, PciTurn
 
 _DEFAULT_BYTES: Final = 4 << 20
 _LEAST_BYTES: Final = 1 << 20
-_MOST_BYTES: Final = 1 << 40
+_MOST_BYTES: Final = 1 << 46
 
 
 @unique
@@ -63,7 +63,9 @@ class Shmem(Device, frozen=True, kw_only=True):
 
     @classmethod
     def parse(cls, node: Node) -> Self:
-        name = node.required("name")
+        name = node.get("name")
+        if name is None:
+            raise node.error("attribute 'name' is missing")
         if "/" in name or name in (".", "..") or not name.isprintable():
             raise node.error(f"name='{name}' is no good", hint="letters, digits, dots, dashes")
         model, size = node.child("model"), node.child("size")
@@ -103,6 +105,11 @@ class Shmem(Device, frozen=True, kw_only=True):
             yield self._error("the server says the size", "remove <size>")
         if self.model is Model.LEGACY and self.role is not None and not self.has_server:
             yield self._error("role= needs a server or another model", Model.PLAIN)
+
+    def obstacles(self, context: Context) -> Iterator[ConfigError]:
+        del context
+        if not self.name:
+            yield self._error("with no name there is nobody to share with", "name='a'")
 
     def options(self, context: Context) -> Iterator[Option]:
         own: dict[str, Value] = {"driver": str(self.model)}

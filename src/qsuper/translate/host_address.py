@@ -18,6 +18,10 @@ def ip_errors(ip: Node) -> Iterator[ConfigError]:
         yield _misfit(ip, "address")
     elif (ip.integer("prefix", low=0) or 0) > longest:
         yield ip.error(f"prefix='{ip.get('prefix')}' is too long", hint=f"at most {longest}")
+    elif ip.get("peer"):
+        peer = _address(ip, "peer")
+        if peer is None or peer.max_prefixlen != longest:
+            yield ip.error(f"peer='{ip.required('peer')[:60]}' is no address of the same family")
 
 
 def ip_bits(node: Node) -> int:

@@ -156,6 +156,8 @@ def _misplaced_addresses(node: Node, kind: str) -> Iterator[ConfigError]:
 
 def _check_bandwidth(node: Node, kind: str) -> None:
     bandwidth = node.child("bandwidth")
+    if bandwidth is not None and bandwidth.integer("classID", low=0) is not None:
+        raise bandwidth.error("classID= is for a network's own file", hint="remove it")
     for found in bandwidth.children("inbound", "outbound") if bandwidth is not None else ():
         average, floor = found.integer("average", low=0), found.integer("floor", low=0)
         for name in ("peak", "burst"):

@@ -1,4 +1,4 @@
-"""Host PCI devices given to the guest, by `<hostdev>` and `<interface type='hostdev'>` alike."""
+"""Host devices given to the guest, by `<hostdev>` and `<interface type='hostdev'>` alike."""
 
 from typing import Self
 
@@ -22,14 +22,21 @@ class HostPci(Struct, frozen=True, kw_only=True):
         address.ignore("type")
         return cls(
             domain=address.integer("domain", low=0, high=0xFFFF) or 0,
-            bus=address.required_integer("bus", low=0, high=0xFF),
-            slot=address.required_integer("slot", low=0, high=0x1F),
+            bus=address.integer("bus", low=0, high=0xFF) or 0,
+            slot=address.integer("slot", low=0, high=0x1F) or 0,
             function=address.integer("function", low=0, high=7) or 0,
         )
 
     def __str__(self) -> str:
         """Write it as the kernel does: `0000:03:07.1`."""
         return f"{self.domain:04x}:{self.bus:02x}:{self.slot:02x}.{self.function}"
+
+
+def usb_path(address: Node) -> str:
+    """Read the `<address>` of a `<source>` on USB; give the device's path."""
+    bus = address.required_integer("bus", low=0, high=999)
+    device = address.required_integer("device", low=0, high=999)
+    return f"/dev/bus/usb/{bus:03}/{device:03}"
 
 
 class Rom(Struct, frozen=True, kw_only=True):

@@ -12,7 +12,7 @@ from msgspec import field
 from msgspec.structs import replace
 
 from qsuper.errors import ConfigError
-from qsuper.location import Location
+from qsuper.location import Location, Notice
 from qsuper.options import Option, Value
 from qsuper.translate.controllers import UNINDEXED, refuse_scsi_words
 from qsuper.translate.devices.base import Context, Device, common, placed
@@ -154,26 +154,34 @@ class FdcController(_Controller, frozen=True, kw_only=True):
     ALIAS: ClassVar[str] = "fdc"
 
     def problems(self, context: Context) -> Iterator[ConfigError]:
-        del context
-        if self.index:
+        if self.index and self._drives(context):
             yield self._wrong("there is only one", "index='0'")
 
     def obstacles(self, context: Context) -> Iterator[ConfigError]:
-        if not context.site.is_x86:
+        if not context.site.is_x86 and self._drives(context):
             yield self._wrong(f"machine '{context.site.machine}' has no floppy controller")
 
+    def notices(self, context: Context) -> Iterator[Notice]:
+        if (self.index or not context.site.is_x86) and not self._drives(context):
+            text = f"machine '{context.site.machine}' has no such floppy controller"
+            yield Notice(self.at, f"<controller type='{self.ALIAS}'>: {text}: it has no effect")
+
     def options(self, context: Context) -> Iterator[Option]:
-        if not context.site.is_q35:
+        if not context.site.is_q35 or self.index:
             return  # it is on the board; boot indexes reach it by -global, from the disk
-        drives: dict[str, Value] = {
+        if drives := self._drives(context):
+            yield Option.json("device", {"driver": "isa-fdc"} | drives)
+
+    @staticmethod
+    def _drives(context: Context) -> dict[str, Value]:
+        """Give the boot indexes of the drives; libvirt takes any controller that has none."""
+        return {
             f"bootindex{'AB'[device.address.unit]}": device.boot_order
             for device in context.domain.devices
             if device.boot_class == "fd"
             and isinstance(device.address, DriveAddress)
             and device.address.unit in (0, 1)
         }
-        if drives:
-            yield Option.json("device", {"driver": "isa-fdc"} | drives)
 
 
 class VirtioSerialController(_Controller, frozen=True, kw_only=True):

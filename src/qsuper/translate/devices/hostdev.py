@@ -25,7 +25,7 @@ from qsuper.translate.places import (
     UsbAddress,
     UsbTurn,
 )
-from qsuper.translate.vfio import HostPci, Rom
+from qsuper.translate.vfio import HostPci, Rom, usb_path
 from qsuper.translate.virtio import VirtioModel, virtio_address, virtio_driver, virtio_pci_kind
 
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -259,9 +259,7 @@ def _usb_source(source: Node) -> tuple[str, Props]:
     resets: Props = _RESETS[reset] if reset is not None else {}
     address = source.child("address")
     if address is not None:
-        bus = address.required_integer("bus", low=0, high=999)
-        device = address.required_integer("device", low=0, high=999)
-        path = f"/dev/bus/usb/{bus:03}/{device:03}"
+        path = usb_path(address)
         return path, {"hostdevice": path, **resets}
     vendor = source.required_child("vendor").required_integer("id", low=0, high=0xFFFF)
     product = source.required_child("product").required_integer("id", low=0, high=0xFFFF)

@@ -35,7 +35,7 @@ from qsuper.translate.passt import PasstNet
 from qsuper.translate.places import Bus, PciAddress, PciKind, PciTurn, UsbTurn
 from qsuper.translate.sharing import shares_memory
 from qsuper.translate.site import NetworkKind
-from qsuper.translate.vfio import HostPci, Rom
+from qsuper.translate.vfio import HostPci, Rom, usb_path
 from qsuper.translate.virtio import virtio_address, virtio_driver, virtio_pci_kind
 
 
@@ -257,9 +257,11 @@ class HostInterface(Interface, frozen=True, kw_only=True):
     ALIAS_SKIPS_NAMED: ClassVar[bool] = True
     """They are counted with the host devices, and before them."""
     PCI_TURN: ClassVar[int] = PciTurn.HOSTDEV
+    USB_TURN: ClassVar[int] = UsbTurn.HOSTDEV
 
     host: str
-    """Its PCI address on the host: `0000:03:07.1`."""
+    """Its PCI address on the host, `0000:03:07.1`, or the path of a USB device."""
+    is_usb: bool = False
     failover_pair: str | None = None
 
     @classmethod
@@ -269,8 +271,9 @@ class HostInterface(Interface, frozen=True, kw_only=True):
     @classmethod
     def parse(cls, node: Node) -> Self:
         source = node.required_child("source").required_child("address")
-        if source.get("type") not in (None, "pci"):
-            raise source.error(f"type='{source.get('type')}' is not supported", hint="pci")
+        bus = source.required("type")
+        if bus not in ("pci", "usb"):
+            raise source.error(f"type='{bus}' is not supported", hint="pci or usb")
         teaming = node.child("teaming")
         node.ignore("managed")
         driver = node.child("driver")
@@ -281,7 +284,8 @@ class HostInterface(Interface, frozen=True, kw_only=True):
         return cls(
             **common(node),
             kind=Kind.HOSTDEV,
-            host=str(HostPci.parse(source)),
+            host=str(HostPci.parse(source)) if bus == "pci" else usb_path(source),
+            is_usb=bus == "usb",
             mac=parse_mac(node),
             rom=Rom.parse(node),
             unset=unset,
@@ -308,18 +312,33 @@ class HostInterface(Interface, frozen=True, kw_only=True):
         return self
 
     def pci_kind(self, context: Context) -> PciKind | None:
+        if self.is_usb:
+            return None
         return PciKind.EXPRESS if context.site.has_pcie_root else PciKind.CONVENTIONAL
 
+    def bus(self, context: Context) -> Bus | None:
+        del context
+        return Bus.USB if self.is_usb else None
+
     def problems(self, context: Context) -> Iterator[ConfigError]:
-        if not context.site.caps.has_type("vfio-pci"):
-            yield self._error("this QEMU has no vfio-pci", "use another type")
+        driver = "usb-host" if self.is_usb else "vfio-pci"
+        if not context.site.caps.has_type(driver):
+            yield self._error(f"this QEMU has no {driver}", "use another type")
 
     def notices(self, context: Context) -> Iterator[Notice]:
         del context
         yield from self.unset
-        yield self._notice(f"bind {self.host} to vfio-pci and set its MAC yourself, before")
+        if self.is_usb:
+            yield self._notice("the card keeps its own MAC")
+        else:
+            yield self._notice(f"bind {self.host} to vfio-pci and set its MAC yourself, before")
 
     def options(self, context: Context) -> Iterator[Option]:
+        if self.is_usb:
+            own: Props = {"driver": "usb-host", "hostdevice": self.host}
+            boot = {"bootindex": self.boot_order}
+            yield Option.json("device", {**own, **boot, **placed(self, context)})
+            return
         props: Props = {"driver": "vfio-pci", "host": self.host}
         places = placed(self, context) | {"bootindex": self.boot_order}
         pair = {"failover_pair_id": self.failover_pair}

@@ -111,6 +111,8 @@ class Video(Device, frozen=True, kw_only=True):
         model = node.child("model")
         if model is None:
             return cls(**common(node), virtio=options, is_vhost_user=is_vhost_user)
+        is_none = model.get("type") == Model.NONE
+        least = 0 if is_none else 1
         acceleration = model.child("acceleration")
         resolution = model.child("resolution")
         accel3d = acceleration is not None and bool(acceleration.yes_no("accel3d"))
@@ -119,7 +121,7 @@ class Video(Device, frozen=True, kw_only=True):
                 raise acceleration.error("accel2d='yes' is not for QEMU", hint="remove it")
             if not any(acceleration.has(name) for name in _ACCELERATIONS):
                 raise acceleration.error("it says nothing", hint="accel3d='yes'")
-            if not is_vhost_user and acceleration.get("rendernode"):
+            if not is_vhost_user and acceleration.get("rendernode") and not is_none:
                 raise acceleration.error("rendernode= is for <driver name='vhostuser'/>")
         return cls(
             **common(node),
@@ -132,8 +134,10 @@ class Video(Device, frozen=True, kw_only=True):
             is_primary=bool(model.yes_no("primary")),
             accel3d=accel3d,
             blob=model.on_off("blob"),
-            width=resolution.required_integer("x", low=1, high=1 << 16) if resolution else None,
-            height=resolution.required_integer("y", low=1, high=1 << 16) if resolution else None,
+            width=resolution.required_integer("x", low=least, high=1 << 16) if resolution else None,
+            height=resolution.required_integer("y", low=least, high=1 << 16)
+            if resolution
+            else None,
             virtio=options,
             is_vhost_user=is_vhost_user,
             rendernode=(

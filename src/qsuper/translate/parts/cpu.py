@@ -192,11 +192,7 @@ class Cpu(Struct, frozen=True, kw_only=True):
                 "mode='host-model' can't be made out: the emulator does not describe such a CPU",
                 hint="mode='host-passthrough' with KVM, mode='maximum' without",
             )
-        models = site.caps.cpu_models.get("kvm" if site.is_kvm else "tcg")
-        if self.mode is CpuMode.CUSTOM and models and self.model not in models:
-            yield self.node.error(
-                f"the emulator has no CPU model '{self.model}'", hint="qemu-system-... -cpu help"
-            )
+        yield from self._unknown_model(self.node, site)
         is_known = site.caps.has_prop(_probed_cpu(site), "migratable")
         if passes_through and self.is_migratable and not is_known:
             yield self.node.error("this QEMU knows no migratable=", hint="remove it")
@@ -208,6 +204,16 @@ class Cpu(Struct, frozen=True, kw_only=True):
         no_sve = any(name == "sve" and policy in _OFF for name, policy in self.features)
         if no_sve and any(_SVE.fullmatch(name) for name, _ in self.features):
             yield self.node.error("there are vector lengths, and no SVE", hint="remove them")
+
+    def _unknown_model(self, node: Node, site: Site) -> Iterator[ConfigError]:
+        models = site.caps.cpu_models.get("kvm" if site.is_kvm else "tcg")
+        if not models:
+            return
+        if self.mode is CpuMode.CUSTOM and self.model not in models:
+            hint = "qemu-system-... -cpu help"
+            yield node.error(f"the emulator has no CPU model '{self.model}'", hint=hint)
+        if self.mode is CpuMode.MAXIMUM and "max" not in models:
+            yield node.error("the emulator has no mode='maximum'", hint="remove <cpu>")
 
     def _misplaced(self, node: Node, site: Site) -> Iterator[ConfigError]:
         """Give what only CPUs of another mode or architecture have."""

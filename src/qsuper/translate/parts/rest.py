@@ -29,8 +29,19 @@ def refused(node: Node) -> Iterator[ConfigError]:
     if title is not None and "\n" in title.raw_text:
         yield title.error("it is more than one line", hint="<description>")
     yield from label_problems(node)
+    yield from _resource_problems(node)
     for found in node.children("idmap"):
         yield from _idmap_problems(found)
+
+
+def _resource_problems(node: Node) -> Iterator[ConfigError]:
+    found = list(node.children("resource"))
+    for extra in found[1:]:
+        yield extra.error("there is only one", hint="one of each")
+    for resource in found[:1]:
+        channel = resource.child("fibrechannel")
+        if not resource.child_text("partition") and (channel is None or not channel.get("appid")):
+            yield resource.error("it says nothing", hint="<partition>/machine</partition>")
 
 
 def _idmap_problems(node: Node) -> Iterator[ConfigError]:

@@ -20,6 +20,13 @@ PARTITION = "<resource><partition>/m</partition></resource>"
 PEER = "<interface type='ethernet'><source><ip address='10.0.0.1' peer='{}'/></source></interface>"
 LUN = "<disk type='block' device='lun'><source dev='/a'/><target dev='sda' bus='scsi' {}/></disk>"
 HOST_CARD = "<interface type='hostdev'><source>{}</source></interface>"
+HOST_PCI = (
+    "<hostdev type='pci'><source {}><address bus='1' slot='0' function='0'/></source></hostdev>"
+)
+HOST_SCSI = (
+    "<hostdev type='scsi'><source startupPolicy='requisite'><adapter name='scsi_host0'/>"
+    "<address bus='0' target='0' unit='0'/></source></hostdev>"
+)
 OVS = "<virtualport type='openvswitch'/>"
 
 
@@ -45,6 +52,8 @@ OVS = "<virtualport type='openvswitch'/>"
         (BRIDGE.format("<bandwidth classID='2'/>"), "", "classID= is for a network's own file"),
         (PEER.format("fe80::1"), "", "peer='fe80::1' is no address of the same family"),
         (PEER.format("x"), "", "peer='x' is no address of the same family"),
+        (HOST_PCI.format("startupPolicy='optional'"), "", "startupPolicy= is for USB devices"),
+        (HOST_SCSI, "", "startupPolicy= is for USB devices"),
         (LUN.format("removable='off'"), "", "device='lun' has no removable="),
         (
             HOST_CARD.format("<address bus='3' slot='1' function='0'/>"),
@@ -80,6 +89,14 @@ def test_it_is_refused(devices: str, parts: str, what: str) -> None:
         (BRIDGE.format("<bandwidth/>"), ""),
         (PEER.format("10.0.0.2"), ""),
         (LUN.format(""), ""),
+        (HOST_PCI.format(""), ""),
+        (HOST_CARD.format("<vendor/><product/><address bus='3' device='3'/>"), ""),
+        (
+            HOST_CARD.format("<address type='usb' bus='3' device='3'/>").replace(
+                "</source>", "</source><driver name='xen'/>"
+            ),
+            "",
+        ),
         ("<video><model type='none'><resolution x='0' y='5'/></model></video>", ""),
         ("<video><model type='none'><acceleration rendernode='/x'/></model></video>", ""),
         ("<controller type='fdc' index='1'/>", ""),

@@ -97,6 +97,38 @@ def test_pmem_needs_no_cell() -> None:
     assert device(made, "virtiopmem0")["memdev"] == "memvirtiopmem0"
 
 
+ADDRESSED = (
+    "<memory model='virtio-mem'><target><size unit='MiB'>16</size><node>0</node>"
+    "<block unit='MiB'>2</block><requested unit='MiB'>2</requested>{0}</target></memory>"
+)
+
+
+@pytest.mark.parametrize("base", ["140200000", "0x140200000"])
+def test_where_memory_begins_is_hexadecimal(base: str) -> None:
+    address = f"<address base='{base}'/>"
+    made = translated(ADDRESSED.format(address), parts=NUMA)
+    assert device(made, "virtiomem0")["memaddr"] == 0x140200000
+    made = translated(LASTING.format("virtio-pmem", "", "", address), parts=NUMA)
+    assert device(made, "virtiopmem0")["memaddr"] == 0x140200000
+
+
+def test_memory_begins_where_it_can() -> None:
+    found = errors(ADDRESSED.format("<address base='140300000'/>"), parts=NUMA)
+    assert "base= is no multiple of 0x200000 (it is hexadecimal)" in found[0]
+    # 4096 is 0x4096
+    xml = LASTING.format("virtio-pmem", "", "", "<address base='4096'/>")
+    [error] = errors(xml, parts=NUMA)
+    assert "base= is no multiple of 0x1000 (it is hexadecimal)" in error
+
+
+def test_a_label_is_smaller_than_what_was_asked_for() -> None:
+    inside = f"{CELL}<label><size>16384</size></label>"
+    xml = LASTING.format("nvdimm", "", "", inside)
+    assert "<label> leaves no memory" in errors(xml, parts=NUMA)[0]
+    rounded = xml.replace("'MiB'>16<", "'KiB'>16385<")
+    assert errors(rounded, parts=NUMA) == []
+
+
 def test_memory_is_plugged_into_a_cell() -> None:
     assert "vm.xml:6: <memory>: memory devices need NUMA cells (<cpu><numa>)" in errors(DIMM)
 

@@ -39,6 +39,12 @@ def usb_path(address: Node) -> str:
     return f"/dev/bus/usb/{bus:03}/{device:03}"
 
 
+def refuse_startup_policy(source: Node) -> None:
+    """Refuse what only USB devices have."""
+    if source.get("startupPolicy") is not None:
+        raise source.error("startupPolicy= is for USB devices", hint="remove it")
+
+
 class Rom(Struct, frozen=True, kw_only=True):
     """`<rom>`: the option ROM that the guest sees."""
 

@@ -25,7 +25,7 @@ from qsuper.translate.places import (
     UsbAddress,
     UsbTurn,
 )
-from qsuper.translate.vfio import HostPci, Rom, usb_path
+from qsuper.translate.vfio import HostPci, Rom, refuse_startup_policy, usb_path
 from qsuper.translate.virtio import VirtioModel, virtio_address, virtio_driver, virtio_pci_kind
 
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -106,6 +106,8 @@ class Hostdev(Device, frozen=True, kw_only=True):
         if node.get("sgio") is not None:
             raise node.error(f"sgio= is not for type='{kind}'", hint="remove it")
         fields, is_unassigned = _common(node)
+        if kind is not Kind.USB:
+            refuse_startup_policy(node.required_child("source"))
         source, props = _source(node, kind)
         teaming = node.child("teaming")
         is_vfio = kind in (Kind.PCI, Kind.MDEV)

@@ -270,22 +270,25 @@ class HostInterface(Interface, frozen=True, kw_only=True):
 
     @classmethod
     def parse(cls, node: Node) -> Self:
-        source = node.required_child("source").required_child("address")
-        bus = source.required("type")
+        outer = node.required_child("source")
+        source = outer.required_child("address")
+        is_named = None not in (outer.child("vendor"), outer.child("product"))
+        bus = "usb" if is_named and not source.has("type") else source.required("type")
         if bus not in ("pci", "usb"):
             raise source.error(f"type='{bus}' is not supported", hint="pci or usb")
         teaming = node.child("teaming")
         node.ignore("managed")
         driver = node.child("driver")
-        if driver is not None and driver.get("name") not in (None, "vfio"):
+        is_pci = bus == "pci"
+        if driver is not None and is_pci and driver.get("name") not in (None, "vfio"):
             raise driver.error(f"name='{driver.get('name')}' is unknown", hint="vfio")
         node.accept("model", "mac", "driver", "target")
         unset = check_host_side(node, Kind.HOSTDEV)
         return cls(
             **common(node),
             kind=Kind.HOSTDEV,
-            host=str(HostPci.parse(source)) if bus == "pci" else usb_path(source),
-            is_usb=bus == "usb",
+            host=str(HostPci.parse(source)) if is_pci else usb_path(source),
+            is_usb=not is_pci,
             mac=parse_mac(node),
             rom=Rom.parse(node),
             unset=unset,

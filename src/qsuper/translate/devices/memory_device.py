@@ -28,6 +28,7 @@ from qsuper.translate.places import DimmAddress, PciKind, PciTurn
 from qsuper.translate.virtio import virtio_address, virtio_driver, virtio_pci_kind
 
 _ALIGNMENT: Final = 2 << 20
+_PAGE: Final = 4096
 _MOST_BYTES: Final = 1 << 50
 
 
@@ -127,6 +128,9 @@ class MemoryDevice(Device, frozen=True, kw_only=True):
         size = target.required_child("size").bytes_text()
         if not 0 < size <= _MOST_BYTES:
             raise target.error(f"{size} bytes can't be the size", hint="check the unit")
+        label_bytes = label.required_child("size").bytes_text() if label is not None else None
+        if label_bytes is not None and label_bytes >= size:
+            raise node.error("<label> leaves no memory", hint="make it smaller")
         return cls(
             **common(node),
             model=model,
@@ -135,11 +139,11 @@ class MemoryDevice(Device, frozen=True, kw_only=True):
             discards=node.yes_no("discard"),
             source=source,
             cell=cell.integer_text(low=0, high=1023) if cell is not None else None,
-            label_bytes=label.required_child("size").bytes_text() if label is not None else None,
+            label_bytes=label_bytes,
             is_readonly=readonly is not None,
             block_bytes=block.bytes_text() if block is not None else None,
             requested_bytes=(requested.bytes_text() or None) if requested is not None else None,
-            base=base.integer("base", low=0, high=1 << 62) if base is not None else None,
+            base=base.hexadecimal("base") if base is not None else None,
             is_in_slots=target.yes_no("dynamicMemslots") if model is Model.VIRTIO_MEM else None,
         )
 
@@ -218,12 +222,13 @@ class MemoryDevice(Device, frozen=True, kw_only=True):
         label, model = self.label_bytes, self.model
         if label is not None:
             yield label < _LEAST_LABEL, "<label> is below 128 KiB", "<size unit='KiB'>128</size>"
-            yield label >= self.size_bytes, "<label> leaves no memory", "make it smaller"
         is_kept = model in _LASTING and bool(self.discards)
         yield is_kept, f"model='{model}' discards nothing", "remove discard="
         is_private = self.access is MemoryAccess.PRIVATE
         is_pmem = model is Model.VIRTIO_PMEM
         yield is_pmem and is_private, "virtio-pmem is always shared", "access='shared'"
+        is_askew = self.base is not None and bool(self.base % _PAGE)
+        yield is_pmem and is_askew, f"base= is no multiple of {_PAGE:#x}", "it is hexadecimal"
         yield is_pmem and self.cell is not None, "virtio-pmem is in no NUMA cell", "remove <node>"
 
     def _virtio_mem_problems(self) -> Iterator[ConfigError]:
@@ -232,6 +237,8 @@ class MemoryDevice(Device, frozen=True, kw_only=True):
             yield self._error("<target> needs a <block>", "add one")
         elif block < _LEAST_BLOCK or block & (block - 1):
             yield self._error(f"<block> of {block} bytes is none of 2, 4, 8, ... MiB", "2 MiB")
+        elif self.base is not None and self.base % block:
+            yield self._error(f"base= is no multiple of {block:#x}", "it is hexadecimal")
         elif requested is not None and (requested > self.size_bytes or requested % block):
             yield self._error("<requested> is no number of blocks within <size>", "change it")
 

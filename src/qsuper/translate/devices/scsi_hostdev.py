@@ -21,7 +21,7 @@ from qsuper.translate.order import position
 from qsuper.translate.places import DriveAddress
 from qsuper.translate.site import HostData
 from qsuper.translate.source import SourceType, parse_source
-from qsuper.translate.vfio import Rom
+from qsuper.translate.vfio import Rom, refuse_startup_policy
 
 _UNITS: Final = 7
 """What libvirt deals out of a controller, whatever its model has."""
@@ -63,6 +63,7 @@ class ScsiHostdev(Device, frozen=True, kw_only=True):
         if Rom.parse(node).is_said:
             raise node.error("<rom> is for devices on PCI", hint="remove it")
         source = node.required_child("source")
+        refuse_startup_policy(source)
         iscsi = _iscsi(node, source)
         return cls(
             **fields,

@@ -207,9 +207,9 @@ class Cpu(Struct, frozen=True, kw_only=True):
 
     def _unknown_model(self, node: Node, site: Site) -> Iterator[ConfigError]:
         models = site.caps.cpu_models.get("kvm" if site.is_kvm else "tcg")
-        if not models:
+        if models is None:
             return
-        if self.mode is CpuMode.CUSTOM and self.model not in models:
+        if self.mode is CpuMode.CUSTOM and models and self.model not in models:
             hint = "qemu-system-... -cpu help"
             yield node.error(f"the emulator has no CPU model '{self.model}'", hint=hint)
         if self.mode is CpuMode.MAXIMUM and "max" not in models:

@@ -54,7 +54,7 @@ OVS = "<virtualport type='openvswitch'/>"
         (PEER.format("x"), "", "peer='x' is no address of the same family"),
         (HOST_PCI.format("startupPolicy='optional'"), "", "startupPolicy= is for USB devices"),
         (HOST_SCSI, "", "startupPolicy= is for USB devices"),
-        (LUN.format("removable='off'"), "", "device='lun' has no removable="),
+        (LUN.format("removable='off'"), "", "removable= is for USB and SCSI disks"),
         (
             HOST_CARD.format("<address bus='3' slot='1' function='0'/>"),
             "",

@@ -22,7 +22,7 @@ BARE = "<controller type='usb' model='none'/><memballoon model='none'/>"
         ),
         ("<parallel type='pty'/>", "<parallel>: machine virt-9.2 has no parallel ports"),
         (
-            "<controller type='fdc'/>",
+            "<controller type='fdc'/><disk type='file' device='floppy'><target dev='fda'/></disk>",
             "<controller type='fdc'>: machine 'virt-9.2' has no floppy controller",
         ),
         (

@@ -180,8 +180,6 @@ class Look(Struct, frozen=True, kw_only=True):
         may_be_removable = bus is DiskBus.USB or is_scsi_disk
         if self.is_removable is not None and not may_be_removable:
             yield "removable= is for USB and SCSI disks"
-        elif self.is_removable is not None and is_lun:
-            yield "device='lun' has no removable="
 
     def _misfit_mechanics(self, bus: DiskBus, kind: DiskKind) -> Iterator[str]:
         if self.rotation_rate is not None and kind is not DiskKind.DISK:

@@ -39,6 +39,22 @@ def usb_path(address: Node) -> str:
     return f"/dev/bus/usb/{bus:03}/{device:03}"
 
 
+def host_card(node: Node) -> tuple[str, bool]:
+    """Read where the card of an `<interface type='hostdev'>` is, and whether that is on USB."""
+    source, driver = node.required_child("source"), node.child("driver")
+    address = source.required_child("address")
+    is_named = None not in (source.child("vendor"), source.child("product"))
+    match "usb" if is_named and not address.has("type") else address.required("type"):
+        case "usb":
+            return usb_path(address), True
+        case "pci":
+            if driver is not None and driver.get("name") not in (None, "vfio"):
+                raise driver.error(f"name='{driver.get('name')}' is unknown", hint="vfio")
+            return str(HostPci.parse(address)), False
+        case other:
+            raise address.error(f"type='{other}' is not supported", hint="pci or usb")
+
+
 def refuse_startup_policy(source: Node) -> None:
     """Refuse what only USB devices have."""
     if source.get("startupPolicy") is not None:

@@ -35,7 +35,7 @@ from qsuper.translate.passt import PasstNet
 from qsuper.translate.places import Bus, PciAddress, PciKind, PciTurn, UsbTurn
 from qsuper.translate.sharing import shares_memory
 from qsuper.translate.site import NetworkKind
-from qsuper.translate.vfio import HostPci, Rom, usb_path
+from qsuper.translate.vfio import Rom, host_card
 from qsuper.translate.virtio import virtio_address, virtio_driver, virtio_pci_kind
 
 
@@ -270,25 +270,16 @@ class HostInterface(Interface, frozen=True, kw_only=True):
 
     @classmethod
     def parse(cls, node: Node) -> Self:
-        outer = node.required_child("source")
-        source = outer.required_child("address")
-        is_named = None not in (outer.child("vendor"), outer.child("product"))
-        bus = "usb" if is_named and not source.has("type") else source.required("type")
-        if bus not in ("pci", "usb"):
-            raise source.error(f"type='{bus}' is not supported", hint="pci or usb")
+        host, is_usb = host_card(node)
         teaming = node.child("teaming")
         node.ignore("managed")
-        driver = node.child("driver")
-        is_pci = bus == "pci"
-        if driver is not None and is_pci and driver.get("name") not in (None, "vfio"):
-            raise driver.error(f"name='{driver.get('name')}' is unknown", hint="vfio")
         node.accept("model", "mac", "driver", "target")
         unset = check_host_side(node, Kind.HOSTDEV)
         return cls(
             **common(node),
             kind=Kind.HOSTDEV,
-            host=str(HostPci.parse(source)) if is_pci else usb_path(source),
-            is_usb=not is_pci,
+            host=host,
+            is_usb=is_usb,
             mac=parse_mac(node),
             rom=Rom.parse(node),
             unset=unset,

@@ -53,6 +53,7 @@ OVS = "<virtualport type='openvswitch'/>"
         (PEER.format("fe80::1"), "", "peer='fe80::1' is no address of the same family"),
         (PEER.format("x"), "", "peer='x' is no address of the same family"),
         (HOST_PCI.format("startupPolicy='optional'"), "", "startupPolicy= is for USB devices"),
+        ("<panic><address type='pci'/></panic>", "", "model='isa' has no such <address>"),
         (HOST_SCSI, "", "startupPolicy= is for USB devices"),
         (LUN.format("removable='off'"), "", "removable= is for USB and SCSI disks"),
         (

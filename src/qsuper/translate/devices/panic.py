@@ -40,10 +40,17 @@ class Panic(Device, frozen=True, kw_only=True):
 
     model: Model | None = None
     """None until defaults."""
+    is_on_pci: bool = False
+    """The file says so, if not where."""
 
     @classmethod
     def parse(cls, node: Node) -> Self:
-        return cls(**common(node), model=node.enum("model", Model, None))
+        address = node.child("address")
+        return cls(
+            **common(node),
+            model=node.enum("model", Model, None),
+            is_on_pci=address is not None and address.get("type") == "pci",
+        )
 
     def defaulted(self, context: Context) -> Self:
         return replace(self, model=self.model or _default_model(context))
@@ -66,7 +73,8 @@ class Panic(Device, frozen=True, kw_only=True):
             Model.S390: site.arch == "s390x",
         }
         is_isa = self.model is Model.ISA and isinstance(self.address, IsaAddress)
-        if self.address is not None and not is_isa and self.model is not Model.PVPANIC:
+        has_address = self.address is not None or self.is_on_pci
+        if has_address and not is_isa and self.model is not Model.PVPANIC:
             text = f"<panic>: model='{self.model}' has no such <address>"
             yield ConfigError(text, at=self.at, hint="remove it")
         if self.model is None:

@@ -3,7 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
-from tests.support.domains import device, errors, translated
+from tests.support.domains import device, errors, obstacles, translated
 from tests.support.emulators import emulator
 
 BRIDGE = "<interface type='bridge'><source bridge='b'/>{}</interface>"
@@ -120,6 +120,12 @@ def test_a_network_card_on_usb_is_a_usb_device_of_the_host() -> None:
     found = device(translated(card), "hostdev0")
     expected = {"driver": "usb-host", "hostdevice": "/dev/bus/usb/003/004", "bootindex": 1}
     assert found == {**expected, "id": "hostdev0", "bus": "usb.0", "port": "1"}
+
+
+@pytest.mark.parametrize("kind", ["usb", "pci"])
+def test_a_host_card_needs_no_model_of_the_emulator(kind: str) -> None:
+    card = HOST_CARD.format(f"<address type='{kind}' bus='3' device='4'/>")
+    assert obstacles(card, caps=emulator(types=[""])) == []
 
 
 def test_the_place_of_a_host_device_is_zero_where_nothing_is_said() -> None:

@@ -319,6 +319,10 @@ class HostInterface(Interface, frozen=True, kw_only=True):
         if not context.site.caps.has_type(driver):
             yield self._error(f"this QEMU has no {driver}", "use another type")
 
+    def obstacles(self, context: Context) -> Iterator[ConfigError]:
+        del context  # the model is none of QEMU's
+        return iter(())
+
     def notices(self, context: Context) -> Iterator[Notice]:
         del context
         yield from self.unset

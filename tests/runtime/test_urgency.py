@@ -3,13 +3,15 @@
 import os
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from qsuper.control.adopt import adopt
 from qsuper.errors import QsuperError
 from qsuper.runtime.urgency import urgent
-from tests.support.supervised import Supervisor, domain, group, supervised, wait_log
+from tests.support.supervised import Supervisor, domain, group, supervised, wait_log, wait_pid
 
 pytestmark = [pytest.mark.qemu, pytest.mark.usefixtures("rundir")]
 
@@ -69,6 +71,42 @@ def test_who_is_raised_and_how(busy: tuple[Supervisor, list[int]], *, with_vcpus
         calm()
         assert policies(*pids) == before
     assert policies(*pids) == before
+
+
+def test_two_at_once_give_back_what_was_before(busy: tuple[Supervisor, list[int]]) -> None:
+    _, pids = busy
+    before = policies(*pids)
+    first, second = urgent(pids, vcpus=True), urgent(pids, vcpus=True)
+    first.__enter__()
+    with second:
+        first.__exit__(None, None, None)
+    assert policies(*pids) == before
+
+
+def test_many_verbs_at_once_give_it_back(busy: tuple[Supervisor, list[int]]) -> None:
+    supervisor, pids = busy
+    own = supervisor.process.pid
+    before = policies(own, *pids)
+    with ThreadPoolExecutor(16) as pool:
+        for verb in ("suspend", "resume") * 20:
+            pool.submit(supervisor.ask, verb, domain="A")
+    supervisor.ask("resume", domain="A")
+    assert policies(own, *pids) == before
+
+
+def test_a_successor_gives_it_back(busy: tuple[Supervisor, list[int]]) -> None:
+    """Its predecessor was killed in the middle of a verb."""
+    supervisor, pids = busy
+    thread = max(vcpus(*pids))
+    before = policies(*pids)
+    os.sched_setscheduler(thread, FIFO, os.sched_param(1))
+    supervisor.process.kill()
+    supervisor.process.wait()
+    successor = adopt("A").pid
+    assert successor is not None
+    assert policies(*pids) == before
+    supervisor.ask("destroy", domain="A")
+    wait_pid(successor)
 
 
 def test_one_alone_is_left_as_it_is(busy: tuple[Supervisor, list[int]]) -> None:

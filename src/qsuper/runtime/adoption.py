@@ -21,6 +21,7 @@ from qsuper.runtime.process import EndedProcess, Identity, Process
 from qsuper.runtime.rundir import Rundir
 from qsuper.runtime.states import Reason, Standing, State
 from qsuper.runtime.survivors import survivor
+from qsuper.runtime.urgency import calm_down
 
 _NEVER_LOCKED: Final = -1
 _GONE: Final = Standing(State.SHUT_OFF, Reason.UNKNOWN)
@@ -134,6 +135,8 @@ def _process(path: str) -> Process | None:
     if process is not None and (survivor(path) != pid or not _works_in(pid, path)):
         process.close()
         return None
+    if process is not None:
+        calm_down(process.pid)
     return process
 
 

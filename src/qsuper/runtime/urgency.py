@@ -28,7 +28,7 @@ Before = tuple[int, int, os.sched_param]
 
 @contextlib.contextmanager
 def urgent(pids: Iterable[int], *, vcpus: bool) -> Generator[Callable[[], None]]:
-    """Let us and these QEMUs go first; of one alone, leave it.
+    """Let us and these QEMUs go first; of one alone, and while that is so for others, leave it.
 
     Args:
         pids: The QEMUs.
@@ -62,13 +62,25 @@ def is_allowed() -> bool:
     return before is not None and _schedule(*before)
 
 
+def calm_down(pid: int) -> None:
+    """Take back what a supervisor that was killed meanwhile has left of it in a QEMU."""
+    for thread, _ in _threads(pid):
+        with contextlib.suppress(OSError):
+            if os.sched_getscheduler(thread) == _FIFO:
+                _schedule(thread, os.SCHED_OTHER, os.sched_param(0))
+
+
 def _raised(thread: int, priority: os.sched_param) -> Before | None:
-    """Raise a thread; None where that is not allowed, or it has ended."""
+    """Raise a thread; None where that is not allowed, or it has ended, or is raised.
+
+    Who has raised it gives it back, and must find what it was before: no second one may.
+    """
     try:
         before = thread, os.sched_getscheduler(thread), os.sched_getparam(thread)
     except OSError:
         return None
-    return before if _schedule(thread, _FIFO, priority) else None
+    is_raised = before[1] == _FIFO
+    return before if not is_raised and _schedule(thread, _FIFO, priority) else None
 
 
 def _schedule(thread: int, policy: int, priority: os.sched_param) -> bool:

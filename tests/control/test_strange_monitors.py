@@ -62,10 +62,11 @@ class Stranger:
     def leave(self) -> None:
         """Give the place back."""
         self._kept.rename(self._path)
-        for each in (self._listener, *self._client):
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-        self._thread.join()
+        while self._thread.is_alive():  # it may just have got one more client
+            for each in (self._listener, *self._client):
+                with contextlib.suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
+            self._thread.join(0.1)
         self._listener.close()
 
     def _serve(self) -> None:

@@ -162,24 +162,24 @@ def test_helpers_serve_are_missed_and_end(tmp_path: Path, port: int) -> None:
 
 @needs_helpers
 def test_one_that_was_only_about_to_be_written_down_is_found(rundir: Path, tmp_path: Path) -> None:
-    """Its supervisor was killed meanwhile; swtpm waits for ever for a QEMU that never came."""
+    """Its supervisor was killed meanwhile; swtpm may wait for ever for a QEMU that never came."""
     state = tmp_path / "tpm"
     state.mkdir()
     ours, theirs = socket.socketpair()
-    with ours, theirs, (tmp_path / "log").open("wb") as output:
+    with ours, theirs, (tmp_path / "log").open("wb") as output:  # at times it sees the end of ours
         words = ("socket", "--terminate", "--tpm2", "--ctrl", "type=unixio,clientfd={}")
         argv = ("swtpm", *(word.format(theirs.fileno()) for word in words), "--tpmstate", "dir=.")
         spawn = Spawn(argv, {}, str(state), output.fileno(), (theirs.fileno(),))
         process = Process.spawn(spawn)
-    place = rundir / "domains" / "A"
-    place.mkdir(parents=True)
-    (place / HELPERS).write_text(json.dumps({"tpm0-swtpm": [str(state), *argv]}))
-    assert recorded_helpers(str(place)) == {"tpm0-swtpm": tuple(process.identity)}
-    end_helpers(str(place))
-    readable(process.pidfd)
-    assert process.status() == -signal.SIGKILL
-    process.close()
-    assert recorded_helpers(str(place)) == {}
+        place = rundir / "domains" / "A"
+        place.mkdir(parents=True)
+        (place / HELPERS).write_text(json.dumps({"tpm0-swtpm": [str(state), *argv]}))
+        assert recorded_helpers(str(place)) == {"tpm0-swtpm": tuple(process.identity)}
+        end_helpers(str(place))
+        readable(process.pidfd)
+        assert process.status() == -signal.SIGKILL
+        process.close()
+        assert recorded_helpers(str(place)) == {}
 
 
 @needs_helpers

@@ -216,7 +216,7 @@ def script(path: Path, text: str) -> None:
 def test_a_suspend_waits_for_it(emulator: Path) -> None:
     """Else the new QEMU would run in a group that is suspended."""
     with supervised(with_b(domain("B", emulator=str(emulator)))) as supervisor:
-        script(emulator, f'sleep 0.5; exec {QEMU} "$@"')
+        script(emulator, f'sleep 0.2; exec {QEMU} "$@"')
         with supervisor.connect() as client:
             client.send("restart", {"domain": "B"})
             wait_state("B", "prelaunch", "starting up")

@@ -1,10 +1,13 @@
 """Fixtures and options for all tests."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.support.orphans import end_all
 
 ROOT = Path(__file__).parent.parent
 
@@ -31,3 +34,10 @@ def corpus() -> Path:
     if not path.is_dir():
         pytest.skip("no reference corpus here")
     return path
+
+
+@pytest.fixture
+def nothing_left(rundir: Path) -> Iterator[None]:
+    """Nothing runs on that a test has left without a supervisor."""
+    yield
+    end_all(rundir)

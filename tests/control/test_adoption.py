@@ -2,7 +2,6 @@
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from qsuper import paths
 from qsuper.control.adopt import adopt
 from qsuper.control.client import Connection, living
 from qsuper.plan import Lifecycle, OnEnd
-from tests.support.orphans import end_all, kill, known, last_reason
+from tests.support.orphans import kill, known, last_reason
 from tests.support.supervised import (
     domain,
     group,
@@ -25,13 +24,7 @@ from tests.support.supervised import (
     wait_ticks,
 )
 
-pytestmark = pytest.mark.qemu
-
-
-@pytest.fixture(autouse=True)
-def nothing_left(rundir: Path) -> Iterator[None]:
-    yield
-    end_all(rundir)
+pytestmark = [pytest.mark.qemu, pytest.mark.usefixtures("nothing_left")]
 
 
 def test_a_successor_goes_on() -> None:

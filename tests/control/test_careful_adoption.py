@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from qsuper import paths
 from qsuper.control.adopt import Adoption, adopt
 from qsuper.errors import QsuperError
 from qsuper.runtime.survivors import survivor
-from tests.support.orphans import end_all, kill, last_reason
+from tests.support.orphans import kill, last_reason
 from tests.support.supervised import (
     events,
     leftovers,
@@ -28,13 +27,7 @@ from tests.support.supervised import (
     wait_ticks,
 )
 
-pytestmark = pytest.mark.qemu
-
-
-@pytest.fixture(autouse=True)
-def nothing_left(rundir: Path) -> Iterator[None]:
-    yield
-    end_all(rundir)
+pytestmark = [pytest.mark.qemu, pytest.mark.usefixtures("nothing_left")]
 
 
 def test_a_pid_that_is_used_again_is_not_signalled() -> None:

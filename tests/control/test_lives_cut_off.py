@@ -2,7 +2,6 @@
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,10 +11,9 @@ from qsuper.control.adopt import adopt
 from qsuper.control.client import Connection
 from qsuper.options import Option
 from qsuper.plan import Lifecycle, OnEnd
-from qsuper.runtime.inotify import Inotify
 from qsuper.runtime.rundir import GOING
 from qsuper.runtime.survivors import RESTARTING
-from tests.support.orphans import IN_DELETE, end_all, kill, kill_at, known, last_reason
+from tests.support.orphans import kill, kill_at, known, last_reason, wait_removed
 from tests.support.supervised import (
     domain,
     events,
@@ -23,7 +21,6 @@ from tests.support.supervised import (
     leftovers,
     log,
     pair,
-    readable,
     supervised,
     wait_file,
     wait_log,
@@ -31,7 +28,7 @@ from tests.support.supervised import (
     wait_ticks,
 )
 
-pytestmark = pytest.mark.qemu
+pytestmark = [pytest.mark.qemu, pytest.mark.usefixtures("nothing_left")]
 
 PANIC = Option.word("device", "pvpanic")
 RESTARTS = Lifecycle(on_crash=OnEnd.RESTART)
@@ -39,20 +36,9 @@ STAGES = ("marked", "qmp.sock", "argv.json", "qemu.pid", "over")
 """Of another QEMU after a crash: the mark is made, files are made anew, the mark is removed."""
 
 
-@pytest.fixture(autouse=True)
-def nothing_left(rundir: Path) -> Iterator[None]:
-    yield
-    end_all(rundir)
-
-
 def wait_gone(name: str) -> None:
     """Wait until nothing is left of a domain but what its supervisor knows."""
-    place = Path(paths.domain_dir(name))
-    with Inotify() as changes:
-        changes.watch(str(place.parent), IN_DELETE)
-        while place.exists():
-            readable(changes.fileno())
-            changes.read()
+    wait_removed(Path(paths.domain_dir(name)))
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from qsuper import paths
 from qsuper.control.adopt import adopt
 from qsuper.plan import GroupPlan, Lifecycle, OnEnd
 from qsuper.runtime.survivors import RESTARTING
-from tests.support.orphans import end_all, kill, kill_at
+from tests.support.orphans import kill, kill_at
 from tests.support.supervised import (
     domain,
     events,
@@ -27,16 +26,10 @@ from tests.support.supervised import (
     wait_ticks,
 )
 
-pytestmark = pytest.mark.qemu
+pytestmark = [pytest.mark.qemu, pytest.mark.usefixtures("nothing_left")]
 
 STAGES = ("marked", "qmp.sock", "argv.json", "qemu.pid", "over")
 """The mark is made, three files are made anew, the mark is removed."""
-
-
-@pytest.fixture(autouse=True)
-def nothing_left(rundir: Path) -> Iterator[None]:
-    yield
-    end_all(rundir)
 
 
 def kinds(name: str) -> list[str]:

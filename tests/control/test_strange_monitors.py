@@ -13,7 +13,7 @@ import pytest
 from qsuper import paths
 from qsuper.control.adopt import adopt
 from qsuper.errors import QsuperError
-from tests.support.orphans import end_all, kill
+from tests.support.orphans import kill
 from tests.support.supervised import (
     Supervisor,
     events,
@@ -25,7 +25,7 @@ from tests.support.supervised import (
     wait_ticks,
 )
 
-pytestmark = pytest.mark.qemu
+pytestmark = [pytest.mark.qemu, pytest.mark.usefixtures("nothing_left")]
 
 _GREETING = b'{"QMP": {"version": {"qemu": {"major": 7}}, "capabilities": []}}\n'
 Answer = Callable[[Any], bytes]
@@ -35,12 +35,6 @@ Answer = Callable[[Any], bytes]
 def plain(value: object) -> Answer:
     """Give what answers everything in the same way."""
     return lambda tag: json.dumps({"return": value, "id": tag}).encode() + b"\n"
-
-
-@pytest.fixture(autouse=True)
-def nothing_left(rundir: Path) -> Iterator[None]:
-    yield
-    end_all(rundir)
 
 
 class Stranger:

@@ -1,11 +1,8 @@
 """Fixtures for the tests of the fabric."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from tests.support.orphans import end_all
 
 
 @pytest.fixture
@@ -15,10 +12,3 @@ def rundir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("QSUPER_RUNTIME_DIR", str(runtime))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     return runtime
-
-
-@pytest.fixture
-def nothing_left(rundir: Path) -> Iterator[None]:
-    """Nothing runs on that a test has left without a supervisor."""
-    yield
-    end_all(rundir)

@@ -3,7 +3,7 @@
 import os
 import select
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from qsuper.host import saved
 from qsuper.plan import GroupPlan, Lifecycle, OnEnd
 from qsuper.runtime.inotify import IN_CREATE, Inotify
 from tests.support.fabric import NAMESPACE, joined, load, private, ticking, wait_event, wait_signals
-from tests.support.orphans import end_all, kill
+from tests.support.orphans import kill
 from tests.support.supervised import (
     PATIENCE_S,
     Json,
@@ -32,13 +32,7 @@ from tests.support.supervised import (
     wait_ticks,
 )
 
-pytestmark = pytest.mark.qemu
-
-
-@pytest.fixture(autouse=True)
-def nothing_left(rundir: Path) -> Iterator[None]:
-    yield
-    end_all(rundir)
+pytestmark = [pytest.mark.qemu, pytest.mark.usefixtures("nothing_left")]
 
 
 def slow(directory: Path, rules: str = "") -> GroupPlan:

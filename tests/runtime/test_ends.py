@@ -22,6 +22,7 @@ from tests.support.supervised import (
     wait_file,
     wait_log,
     wait_pid,
+    wait_state,
     wait_ticks,
 )
 
@@ -31,24 +32,10 @@ PANIC = Option.word("device", "pvpanic")
 DEBUG_EXIT = Option.word("device", "isa-debug-exit,iobase=0xf4,iosize=0x04")
 
 
-def wait_event(name: str, wanted: str) -> None:
-    wait_file(
-        log(name, "events.jsonl"),
-        lambda: any(event["event"] == wanted for event in events(name)),
-    )
-
-
 def last_state(name: str) -> dict[str, str]:
     """Give the last state that the log has, with its reason."""
     changes = [event["detail"] for event in events(name) if event["event"] == "STATE_CHANGED"]
     return dict(changes[-1])
-
-
-def wait_state(name: str, state: str) -> None:
-    wait_file(
-        log(name, "events.jsonl"),
-        lambda: any(event["detail"].get("state") == state for event in events(name)),
-    )
 
 
 def test_a_primary_that_powers_off_takes_its_dependencies_along() -> None:

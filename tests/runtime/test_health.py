@@ -24,6 +24,7 @@ from tests.support.supervised import (
     readable,
     states,
     supervised,
+    wait_event,
     wait_file,
     wait_states,
     wait_ticks,
@@ -110,21 +111,13 @@ def test_a_decision_that_came_too_early_is_made_up_for() -> None:
     )
     with supervised(plan) as supervisor:
         pid = supervisor.pid("B")
-        _wait_event("B", "GUEST_PANICKED", 4)  # what it prints comes before
+        wait_event("B", "GUEST_PANICKED", 4)  # what it prints comes before
         os.kill(pid, signal.SIGSTOP)  # while the next reset has to wait for 4 s
-        _wait_event("B", "RESTART_FAILED", 1)
+        wait_event("B", "RESTART_FAILED")
         before = log("B").read_text().count("panicking")
         os.kill(pid, signal.SIGCONT)
         wait_file(log("B"), lambda: log("B").read_text().count("panicking") > before)
         assert supervisor.pid("B") == pid
-
-
-def _wait_event(name: str, event: str, count: int) -> None:
-    """Wait until a domain's event log has an event so often."""
-    wait_file(
-        log(name, "events.jsonl"),
-        lambda: [each["event"] for each in events(name)].count(event) >= count,
-    )
 
 
 def test_a_member_that_hangs_delays_nobody_else() -> None:

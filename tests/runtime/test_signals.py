@@ -22,17 +22,11 @@ from tests.support.supervised import (
     supervised,
     wait_file,
     wait_log,
+    wait_state,
     wait_ticks,
 )
 
 pytestmark = pytest.mark.qemu
-
-
-def wait_state(name: str, state: str, times: int = 1) -> None:
-    wait_file(
-        log(name, "events.jsonl"),
-        lambda: [event["detail"].get("state") for event in events(name)].count(state) >= times,
-    )
 
 
 def is_stopped(pid: int) -> bool:

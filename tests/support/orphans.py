@@ -119,3 +119,12 @@ def finish(supervisor: Supervisor) -> None:
     supervisor.ask("destroy", domain=supervisor.name)
     wait_pid(pid)
     assert leftovers() == []
+
+
+def wait_removed(path: Path) -> None:
+    """Wait until a directory entry is gone."""
+    with Inotify() as changes:
+        changes.watch(str(path.parent), IN_DELETE)
+        while path.exists():
+            readable(changes.fileno())
+            changes.read()

@@ -244,6 +244,17 @@ def states(name: str) -> list[tuple[str, str]]:
     return [(each["state"], each["reason"]) for each in changes]
 
 
+def wait_event(name: str, event: str, times: int = 1) -> None:
+    """Wait until a domain's event log has an event so often."""
+    path = log(name, "events.jsonl")
+    wait_file(path, lambda: [each["event"] for each in events(name)].count(event) >= times)
+
+
+def wait_state(name: str, state: str, times: int = 1) -> None:
+    """Wait until a domain has come to a state so often."""
+    wait_states(name, lambda found: [each for each, _ in found].count(state) >= times)
+
+
 def wait_states(name: str, condition: Callable[[list[tuple[str, str]]], bool]) -> None:
     """Wait until the states that a domain has had are as wanted."""
     wait_file(log(name, "events.jsonl"), lambda: condition(states(name)))

@@ -38,10 +38,10 @@ from qsuper.plan import LogLimits
 from qsuper.translate.node import Node
 from qsuper.translate.site import HostData, Network
 
-# A host directory holds definitions; what else it has is libvirt's reference host, for which the
-# defaults of HostData stand too.
 _PATHS: Final = {"file": "file", "block": "dev"}
 """The attribute of a disk's source that has its path."""
+# A host directory holds definitions; what else it has is libvirt's reference host, for which the
+# defaults of HostData stand too.
 _REFERENCE_HUGEPAGES: Final = {
     2 << 20: "/dev/hugepages2M/libvirt/qemu/{domain}",
     1 << 30: "/dev/hugepages1G/libvirt/qemu/{domain}",

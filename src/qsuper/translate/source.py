@@ -47,7 +47,9 @@ class SourceType(StrEnum):
 
 
 @unique
-class _StartupPolicy(StrEnum):
+class StartupPolicy(StrEnum):
+    """What becomes of a start without what the source names."""
+
     MANDATORY = "mandatory"
     REQUISITE = "requisite"
     OPTIONAL = "optional"
@@ -141,7 +143,7 @@ def parse_source(node: Node, kind: SourceType) -> Storage | None:
 
 def _check_startup(source: Node, kind: SourceType) -> None:
     """Check the word for what becomes of a start without the image."""
-    policy = source.enum("startupPolicy", _StartupPolicy, None)
+    policy = source.enum("startupPolicy", StartupPolicy, None)
     if policy is not None and kind in _NEVER_MISSING:
         raise source.error(f"startupPolicy='{policy}' is not for type='{kind}'")
 

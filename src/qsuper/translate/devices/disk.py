@@ -56,7 +56,7 @@ from qsuper.translate.places import (
     UsbTurn,
 )
 from qsuper.translate.sd_card import sd_option
-from qsuper.translate.source import SourceType
+from qsuper.translate.source import SourceType, StartupPolicy
 from qsuper.translate.storage import MANAGED_HELPER, as_cdrom
 from qsuper.translate.virtio import virtio_address, virtio_driver, virtio_pci_kind
 
@@ -96,7 +96,7 @@ class Disk(DiskFacts, frozen=True, kw_only=True):
             vhost_user = Chardev.parse_vhost_user(node.required_child("source"))
         is_readonly = node.child("readonly") is not None or kind is DiskKind.CDROM
         image = _image(node, source_type, kind, driver)
-        base = common(node)
+        startup, base = _startup(node), common(node)
         if base["address"] is not None and not isinstance(base["address"], _ADDRESSES[bus]):
             raise node.error(f"the address does not fit bus='{bus}'")
         return cls(
@@ -118,8 +118,8 @@ class Disk(DiskFacts, frozen=True, kw_only=True):
             is_shareable=node.child("shareable") is not None,
             has_model=node.has("model"),
             transience=_transience(node),
-            is_requisite=_startup(node) == "requisite",
-            is_optional=_startup(node) == "optional",
+            is_requisite=startup == StartupPolicy.REQUISITE,
+            is_optional=startup == StartupPolicy.OPTIONAL,
             iotune=Iotune.parse(node),
             throttles=filter_groups(node),
             copies_on_read=bool(driver.on_off("copy_on_read")) if driver else False,

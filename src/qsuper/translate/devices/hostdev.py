@@ -25,6 +25,7 @@ from qsuper.translate.places import (
     UsbAddress,
     UsbTurn,
 )
+from qsuper.translate.source import StartupPolicy
 from qsuper.translate.vfio import HostPci, Rom, refuse_startup_policy, usb_path
 from qsuper.translate.virtio import VirtioModel, virtio_address, virtio_driver, virtio_pci_kind
 
@@ -56,15 +57,6 @@ _RESETS: Final = {
     GuestReset.UNINITIALIZED: {"guest-reset": True, "guest-resets-all": False},
     GuestReset.ON: {"guest-reset": True, "guest-resets-all": True},
 }
-
-
-@unique
-class StartupPolicy(StrEnum):
-    """Whether a guest starts without its device: not here."""
-
-    MANDATORY = "mandatory"
-    REQUISITE = "requisite"
-    OPTIONAL = "optional"
 
 
 class Hostdev(Device, frozen=True, kw_only=True):
@@ -256,7 +248,7 @@ def _source(node: Node, kind: Kind) -> tuple[str, Props]:
 
 
 def _usb_source(source: Node) -> tuple[str, Props]:
-    source.enum("startupPolicy", StartupPolicy, None)
+    source.enum("startupPolicy", StartupPolicy, None)  # checked: none starts without it
     reset = source.enum("guestReset", GuestReset, None)
     resets: Props = _RESETS[reset] if reset is not None else {}
     address = source.child("address")

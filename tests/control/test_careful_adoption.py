@@ -170,6 +170,8 @@ def test_a_monitor_that_hangs_up_is_connected_to_again() -> None:
         shut = 0
         for entry in os.listdir(f"/proc/{supervisor.process.pid}/fd"):
             number = libc.syscall(438, pidfd, int(entry), 0)  # pidfd_getfd
+            if number < 0:  # it has been closed meanwhile
+                continue
             try:
                 connection = socket.socket(fileno=number)
             except OSError:
